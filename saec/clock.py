@@ -1,0 +1,33 @@
+"""Time comes in through here, so that a test can move it.
+
+Invariant: only deadlines and pauses use this clock. What is due is decided by PostgreSQL's clock,
+and what a request may ask for by the append time of its record.
+"""
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What the loops need of time."""
+
+    def monotonic_s(self) -> float:
+        """Seconds on a clock that never goes back."""
+        ...
+
+    def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        """Wait until `stop` is set or `timeout_s` seconds passed. True when stopped."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def monotonic_s(self) -> float:
+        """Seconds on the machine's monotonic clock."""
+        return time.monotonic()
+
+    def wait(self, stop: threading.Event, timeout_s: float) -> bool:
+        """Wait on the event itself, so that stopping ends the wait at once."""
+        return stop.wait(timeout_s)

@@ -1,0 +1,131 @@
+"""The settings of every SAEC process, and every name derived from them.
+
+Owns: the `SAEC_*` environment variables; topic names, group ids and transactional ids.
+Invariant: nothing is read at import; a name that belongs to an installation starts with its prefix.
+"""
+
+import uuid
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import Field, PositiveInt, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from saec.contracts.events import Channel
+
+TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,150}$")]
+
+
+class Settings(BaseSettings):
+    """Settings of one installation; each is the environment variable SAEC_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="SAEC_", extra="ignore", frozen=True)
+
+    bootstrap_servers: str = Field(
+        "127.0.0.1:9092", description="Kafka brokers, `host:port`, separated by commas."
+    )
+    database_url: str = Field(
+        "postgresql://saec:saec@127.0.0.1:5432/saec",
+        description="PostgreSQL, as a URL.",
+        repr=False,
+    )
+    topic_prefix: TopicPrefix = Field(
+        "saec.", description="Starts every topic, group and transactional id."
+    )
+    instance: str | None = Field(
+        None,
+        description="A stable name of this process: it takes its shards back in 0.2 s after a "
+        "crash, and hands them over only after 6 s when stopped. One process a name.",
+    )
+    kafka: dict[str, str] = Field(
+        default_factory=dict,
+        description='Any librdkafka property, as JSON: `{"security.protocol": "SASL_SSL"}`.',
+        repr=False,
+    )
+    shards: PositiveInt = Field(
+        16, le=1024, description="Shards of dispatch, fixed by `saec init` at creation."
+    )
+    partitions: PositiveInt = Field(
+        6, le=1024, description="Partitions of each other topic that `saec init` creates."
+    )
+    replication_factor: int = Field(
+        -1, description="Replicas of each topic that `saec init` creates; -1: the broker's default."
+    )
+    requests_retention_days: PositiveInt = Field(
+        760, description="How long saec.requests is kept: longer than the horizon."
+    )
+    dispatch_retention_days: PositiveInt = Field(
+        7, description="How long channel topics are kept: short, they carry addresses."
+    )
+    status_retention_days: PositiveInt = Field(
+        30, description="How long saec.status and saec.rejected are kept."
+    )
+    ledger_retention_days: PositiveInt = Field(
+        90, description="How long the ledger is kept: longer than the oldest backup to restore."
+    )
+    grace_s: int = Field(
+        60, ge=0, description="How far before its append time a request may be due, in seconds."
+    )
+    horizon_days: PositiveInt = Field(730, description="How far ahead a request may be due.")
+    max_request_bytes: PositiveInt = Field(
+        1_000_000, description="Largest value accepted on saec.requests and saec.customers."
+    )
+    slice_recipients: PositiveInt = Field(
+        500, le=5_000, description="Recipients a slice: what is claimed and cancelled as a unit."
+    )
+    ingest_batch_records: PositiveInt = Field(
+        5_000, description="Most records an ingest batch takes."
+    )
+    ingest_wait_ms: PositiveInt = Field(
+        100, description="Longest wait for more records of an ingest batch."
+    )
+    dispatch_batch_messages: PositiveInt = Field(
+        5_000, description="About how many messages one Kafka transaction carries."
+    )
+    probe_interval_ms: PositiveInt = Field(
+        50, description="How often an idle worker looks for due slices."
+    )
+    transaction_timeout_s: PositiveInt = Field(
+        10, ge=2, le=60, description="Kafka aborts a transaction left open for this long."
+    )
+    status_sent: bool = Field(
+        False, description="Also answer SENT, once a slice, with the messages themselves."
+    )
+    log_level: str = Field("info", description="debug, info, warning or error.")
+
+    @cached_property
+    def topics(self) -> "Topics":
+        """The names of this installation's topics."""
+        return Topics(self.topic_prefix)
+
+    def group_id(self, role: str) -> str:
+        """The consumer group of one kind of process: `saec.requests`, `saec.dispatch` …"""
+        return f"{self.topic_prefix}{role}"
+
+    def new_transactional_id(self, role: str) -> str:
+        """A transactional id for one producer; never used by another one."""
+        return f"{self.topic_prefix}{role}.{self.instance or 'anonymous'}.{uuid.uuid4().hex}"
+
+
+class Topics:
+    """The topics of one installation, by what they carry."""
+
+    def __init__(self, prefix: str) -> None:
+        self.requests = f"{prefix}requests"
+        self.customers = f"{prefix}customers"
+        self.status = f"{prefix}status"
+        self.rejected = f"{prefix}rejected"
+        self.ledger = f"{prefix}ledger"
+        self.dispatch = {channel: f"{prefix}dispatch.{channel.lower()}" for channel in Channel}
+
+    @property
+    def all(self) -> list[str]:
+        """Every topic, in the way of a request."""
+        return [
+            self.requests,
+            self.customers,
+            *self.dispatch.values(),
+            self.status,
+            self.rejected,
+            self.ledger,
+        ]
