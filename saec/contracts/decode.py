@@ -1,0 +1,185 @@
+"""Bytes of a stranger, turned into a valid event or a RejectedError.
+
+Owns the reading of JSON and Avro input. Invariant: no input raises anything but RejectedError,
+and none takes time or memory out of proportion to its size.
+"""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from saec.contracts import avro
+from saec.contracts.events import (
+    CancelRequested,
+    CustomerErased,
+    CustomerRegistered,
+    Id,
+    Message,
+    ScheduleRequested,
+    canonical_uuid,
+)
+from saec.contracts.headers import ContentKind, RawHeaders, content_kind
+from saec.contracts.json_text import parse_object
+from saec.contracts.rejected import RejectedError
+from saec.errors import Reason
+
+__all__ = ["RejectedError", "decode_customer", "decode_request"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Fields = dict[str, Any]
+
+_REQUESTS: Mapping[str, type[ScheduleRequested | CancelRequested]] = {
+    "schedule_requested": ScheduleRequested,
+    "cancel_requested": CancelRequested,
+}
+_CUSTOMERS = {"customer_registered": CustomerRegistered}
+_TYPES = {
+    "saec.v1.ScheduleRequested": "schedule_requested",
+    "saec.v1.CancelRequested": "cancel_requested",
+    "saec.v1.CustomerRegistered": "customer_registered",
+}
+_REASONS = {
+    "id": Reason.INVALID_ID,
+    "channels": Reason.UNKNOWN_CHANNEL,
+    "customers": Reason.INVALID_CUSTOMERS,
+    "due_at": Reason.INVALID_INSTANT,
+    "expires_at": Reason.INVALID_INSTANT,
+    "message": Reason.INVALID_MESSAGE,
+}
+_CUSTOM_REASONS = frozenset(reason.value for reason in Reason)
+_FIELDS = {
+    name
+    for model in (ScheduleRequested, CancelRequested, CustomerRegistered, Message)
+    for name in [*model.model_fields, "due_at", "expires_at"]
+}
+)
+_CUSTOMER_ID = TypeAdapter[str](Id)
+
+
+def decode_request(
+    value: bytes | None, headers: RawHeaders, max_bytes: int
+) -> ScheduleRequested | CancelRequested:
+    """The event in a record of the requests topic. Raises RejectedError, and nothing else."""
+    name, fields = _read(value, headers, max_bytes, _REQUESTS)
+    try:
+        return _validate(_REQUESTS[name], fields)
+    except RejectedError as rejected:
+        rejected.request_id = _request_id(fields)
+        raise
+
+
+def decode_customer(
+    key: bytes | None, value: bytes | None, headers: RawHeaders, max_bytes: int
+) -> CustomerRegistered | CustomerErased:
+    """The event in a record of the customers topic. Raises RejectedError, and nothing else.
+
+    The key must be the customer's id; a null value erases the customer.
+    """
+    customer_id = _customer_id(key)
+    try:
+        if value is None:
+            return _erased(customer_id)
+        name, fields = _read(value, headers, max_bytes, _CUSTOMERS)
+        return _of_key(_validate(_CUSTOMERS[name], fields), customer_id)
+    except RejectedError as rejected:
+        rejected.customer_id = customer_id
+        raise
+
+
+def _of_key(customer: CustomerRegistered, customer_id: str | None) -> CustomerRegistered:
+    if customer.id != customer_id:
+        raise RejectedError(Reason.KEY_MISMATCH, "the record's key is not the customer's id")
+    return customer
+
+
+def _read(
+    value: bytes | None, headers: RawHeaders, max_bytes: int, names: Mapping[str, Any]
+) -> tuple[str, _Fields]:
+    """The event's name, one of `names`, and its fields, not validated yet."""
+    if not value:
+        raise RejectedError(Reason.EMPTY_VALUE, "no value")
+    if len(value) > max_bytes:
+        raise RejectedError(Reason.VALUE_TOO_LARGE, f"more than {max_bytes} bytes")
+    if content_kind(headers, value) is ContentKind.AVRO:
+        return avro.decode_single(value, names)
+    fields = parse_object(value)
+    type_ = fields.pop("type", None)
+    name = _TYPES.get(type_) if isinstance(type_, str) else None
+    if name is None or name not in names:
+        raise RejectedError(
+            Reason.UNKNOWN_EVENT_TYPE, "type: not an event of this topic", _request_id(fields)
+        )
+    try:
+        return name, _json_body(fields)
+    except RejectedError as rejected:
+        rejected.request_id = _request_id(fields)
+        raise
+
+
+def _json_body(fields: _Fields) -> _Fields:
+    """JSON carries the body as a text or in base64; the event has bytes."""
+    message = fields.get("message")
+    if not isinstance(message, dict):
+        return fields
+    text, base64 = message.pop("body", None), message.pop("body_base64", None)
+    if (text is None) == (base64 is None):
+        raise RejectedError(Reason.INVALID_MESSAGE, "message: not one of body and body_base64")
+    message["body"] = _body_of_text(text) if base64 is None else _body_of_base64(base64)
+    return fields
+
+
+def _body_of_text(text: object) -> bytes:
+    if not isinstance(text, str) or "\x00" in text:
+        raise RejectedError(Reason.INVALID_MESSAGE, "message.body: not a text without U+0000")
+    return text.encode()
+
+
+def _body_of_base64(text: object) -> bytes:
+    try:
+        if isinstance(text, str):
+            return b64decode(text, validate=True)
+    except ValueError:
+        pass
+    raise RejectedError(Reason.INVALID_MESSAGE, "message.body_base64: not base64")
+
+
+def _validate(model: type[_Model], fields: _Fields) -> _Model:
+    try:
+        return model.model_validate(fields, by_alias=True, by_name=False)
+    except ValidationError as invalid:
+        error = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
+    kind, place = error["type"], error["loc"]
+    if kind in _CUSTOM_REASONS:
+        raise RejectedError(Reason(kind), f"{_path(place)}{error['msg']}")
+    reason = _REASONS.get(str(place[0]), Reason.INVALID_EVENT) if place else Reason.INVALID_EVENT
+    raise RejectedError(reason, f"{_path(place)}{kind}")
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    """`message.subject: ` — the names of our fields and positions, never a stranger's name."""
+    parts = [str(p) if isinstance(p, int) or p in _FIELDS else "?" for p in place]
+    return f"{'.'.join(parts)}: " if parts else ""
+
+
+def _request_id(fields: _Fields) -> UUID | None:
+    try:
+        return canonical_uuid(fields.get("id"))
+    except ValueError:
+        return None
+
+
+def _customer_id(key: bytes | None) -> str | None:
+    """The key, if it can be a customer's id."""
+    try:
+        return _CUSTOMER_ID.validate_python((key or b"").decode())
+    except ValueError:  # of pydantic and of UTF-8
+        return None
+
+
+def _erased(customer_id: str | None) -> CustomerErased:
+    if customer_id is None:
+        raise RejectedError(Reason.INVALID_ID, "the record's key is not a customer's id")
+    return CustomerErased(id=customer_id)

@@ -1,0 +1,57 @@
+"""Instants as people write them, turned into epoch milliseconds.
+
+Invariant: an instant finer than a millisecond is rounded up, so nothing is ever early.
+"""
+
+import re
+from datetime import UTC, datetime
+
+MAX_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+_ISO = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,18}))?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))"
+)
+
+
+def instant_ms(value: object) -> int:
+    """Epoch milliseconds of an ISO 8601 text with a zone, or of an int that already is that.
+
+    Raises ValueError for anything else, and for instants outside 1970 to 9999.
+    """
+    if isinstance(value, str):
+        instant = _iso_ms(value)
+    elif type(value) is int:  # a bool is an int too, but not an instant
+        instant = value
+    else:
+        raise ValueError("not an instant")
+    if not 0 <= instant <= MAX_MS:
+        raise ValueError("not between 1970 and 9999")
+    return instant
+
+
+def _iso_ms(text: str) -> int:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        raise ValueError("not ISO 8601 with a zone")
+    day, minute, second, fraction, sign, hours, minutes = match.groups()
+    if fraction and not second:
+        raise ValueError("a fraction of a minute")
+    # the zone is subtracted as a number: near the years 1 and 9999 a datetime would overflow
+    local = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}").replace(tzinfo=UTC)
+    return int(local.timestamp()) * 1000 + _ceil_ms(fraction) - _offset_ms(sign, hours, minutes)
+
+
+def _ceil_ms(fraction: str | None) -> int:
+    """Milliseconds of the digits after the decimal point, rounded up."""
+    return -(-int(fraction) * 1000 // 10 ** len(fraction)) if fraction else 0
+
+
+def _offset_ms(sign: str | None, hours: str | None, minutes: str | None) -> int:
+    if sign is None or hours is None or minutes is None:
+        return 0
+    if int(hours) > 23 or int(minutes) > 59:
+        raise ValueError("not a zone")
+    offset = (int(hours) * 60 + int(minutes)) * 60_000
+    return -offset if sign == "-" else offset

@@ -1,0 +1,97 @@
+"""JSON as RFC 8259 means it, and no more.
+
+Invariant: what Python's parser lets pass beyond that (NaN, duplicate keys, lone surrogates,
+numbers and nesting without bound) is refused, with the same reason however deep the stack is.
+"""
+
+import json
+from typing import Any, NoReturn
+
+from saec.contracts.rejected import RejectedError
+from saec.errors import Reason
+
+MAX_DEPTH = 4
+"""An event, its message, its attributes, and one for good measure."""
+
+MAX_NUMBER_CHARS = 32
+
+
+def parse_object(value: bytes) -> dict[str, Any]:
+    """The JSON object in `value`. Raises RejectedError: NOT_UTF8, INVALID_JSON, INVALID_EVENT."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise RejectedError(Reason.NOT_UTF8, "the value is not UTF-8") from None
+    parsed = _parse(text)
+    if _deeper_than(parsed, MAX_DEPTH):
+        raise _too_deep()
+    if "\\u" in text:
+        _refuse_surrogates(parsed)
+    if not isinstance(parsed, dict):
+        raise RejectedError(Reason.INVALID_EVENT, "not a JSON object")
+    return parsed
+
+
+def _parse(text: str) -> object:
+    try:
+        return json.loads(
+            text,
+            object_pairs_hook=_no_doubles,
+            parse_constant=_refuse_constant,
+            parse_int=_bounded_int,
+            parse_float=_bounded_float,
+        )
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError:
+        raise RejectedError(Reason.INVALID_JSON, "the value is not JSON") from None
+
+
+def _too_deep() -> RejectedError:
+    return RejectedError(Reason.INVALID_JSON, f"nested more than {MAX_DEPTH} levels")
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise RejectedError(Reason.INVALID_JSON, "a field is given twice")
+    return fields
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise RejectedError(Reason.INVALID_JSON, "NaN and Infinity are not JSON")
+
+
+def _bounded_int(digits: str) -> int:
+    return int(_bounded(digits))
+
+
+def _bounded_float(digits: str) -> float:
+    return float(_bounded(digits))
+
+
+def _bounded(digits: str) -> str:
+    if len(digits) > MAX_NUMBER_CHARS:
+        raise RejectedError(Reason.INVALID_JSON, "a number is too long")
+    return digits
+
+
+def _deeper_than(parsed: object, depth: int) -> bool:
+    level = [parsed]
+    for _ in range(depth):
+        level = [child for node in level for child in _children(node)]
+    return any(isinstance(node, dict | list) for node in level)
+
+
+def _children(node: object) -> list[Any]:
+    """The containers right inside a container."""
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def _refuse_surrogates(parsed: object) -> None:
+    """Half a surrogate pair, written as an escape, is no text: it has no UTF-8."""
+    try:
+        json.dumps(parsed, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise RejectedError(Reason.INVALID_JSON, "half a surrogate pair") from None
