@@ -55,7 +55,6 @@ _FIELDS = {
     for model in (ScheduleRequested, CancelRequested, CustomerRegistered, Message)
     for name in [*model.model_fields, "due_at", "expires_at"]
 }
-)
 _CUSTOMER_ID = TypeAdapter[str](Id)
 
 
