@@ -1,0 +1,65 @@
+"""Makes Kafka clients, with the settings that the protocol depends on.
+
+Invariant: no client is made anywhere else, and what a caller overrides by `SAEC_KAFKA` cannot
+weaken what exactly once rests on (idempotence, isolation, no automatic commits).
+"""
+
+import logging
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from saec.settings import Settings
+
+_log = logging.getLogger("saec.kafka")
+
+# Big enough that a batch never waits for room; a batch itself is bounded (see dispatch.claim).
+_QUEUE_MESSAGES = 100_000
+_QUEUE_KBYTES = 262_144
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": f"saec-{settings.instance or 'anonymous'}",
+        **settings.kafka,
+    }
+
+
+def admin(settings: Settings) -> AdminClient:
+    """An admin client."""
+    return AdminClient(_common(settings), logger=_log)
+
+
+def producer(settings: Settings, **overrides: Any) -> Producer:
+    """A producer that puts keys where Java clients put them."""
+    return Producer(
+        {
+            "linger.ms": 5,
+            "queue.buffering.max.messages": _QUEUE_MESSAGES,
+            "queue.buffering.max.kbytes": _QUEUE_KBYTES,
+            "message.max.bytes": 4 * settings.max_request_bytes,
+            **_common(settings),
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            **overrides,
+        },
+        logger=_log,
+    )
+
+
+def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
+    """A read_committed consumer that never commits by itself and never jumps over a gap."""
+    return Consumer(
+        {
+            **_common(settings),
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            **overrides,
+        },
+        logger=_log,
+    )

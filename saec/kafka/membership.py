@@ -1,0 +1,92 @@
+"""Divides the shards among the workers: a consumer group over the partitions of the ledger.
+
+Owns the group membership. The partitions are paused; the group only assigns. Invariant: the
+handler of a revocation has returned before the group gives the shards to anybody else.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
+
+from saec.errors import BrokerUnavailableError
+from saec.kafka import clients
+from saec.settings import Settings
+
+Shards = frozenset[int]
+
+
+class Membership:
+    """This worker's place in the group.
+
+    `on_revoked` is called, from `poll`, while the shards still belong to this worker;
+    `on_lost` when they belong to others already.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_revoked: Callable[[Shards], None],
+        on_lost: Callable[[Shards], None],
+    ) -> None:
+        self.assigned: set[int] = set()
+        self._on_revoked = on_revoked
+        self._on_lost = on_lost
+        static = {"group.instance.id": settings.instance} if settings.instance else {}
+        self._consumer = clients.consumer(
+            settings,
+            settings.group_id("dispatch"),
+            **{
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 500,
+                "partition.assignment.strategy": "range",
+                "group.protocol": "classic",
+                **static,
+            },
+        )
+        self._consumer.subscribe(
+            [settings.topics.ledger],
+            on_assign=self._assign,
+            on_revoke=self._revoke,
+            on_lost=self._lose,
+        )
+
+    def poll(self, timeout_s: float) -> None:
+        """Stay in the group; calls the handlers when the assignment changes.
+
+        Raises:
+            BrokerUnavailableError: the group cannot be reached, or refuses this worker.
+        """
+        message = self._consumer.poll(timeout_s)
+        error = message.error() if message is not None else None
+        if error is not None and (error.fatal() or error.code() in _HOPELESS):
+            raise BrokerUnavailableError(f"the dispatch group: {error.str()}")
+
+    def close(self) -> None:
+        """Leave the group; calls `on_revoked` first."""
+        self._consumer.close()
+
+    def _assign(self, consumer: Consumer, partitions: list[Any]) -> None:
+        parked = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions]
+        consumer.assign(parked)
+        consumer.pause(parked)
+        self.assigned = {partition.partition for partition in partitions}
+
+    def _revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self.assigned = set()
+        self._on_revoked(frozenset(partition.partition for partition in partitions))
+        consumer.unassign()
+
+    def _lose(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self.assigned = set()
+        self._on_lost(frozenset(partition.partition for partition in partitions))
+        consumer.unassign()
+
+
+_HOPELESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001  (the client's public name for "no such topic")
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}

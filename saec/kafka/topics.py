@@ -1,0 +1,128 @@
+"""The topics of an installation: what each must be like, and creating those that are missing.
+
+Invariant: a topic that exists is never changed here.
+"""
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.kafka import clients
+from saec.settings import Settings
+
+_TIMEOUT_S = 30.0
+_DAY_MS = 86_400_000
+# On top of the value: key, headers and framing of a copy in saec.rejected.
+_REJECTED_HEADROOM = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """How one topic is created."""
+
+    name: str
+    partitions: int
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
+    """Every topic of the installation, in the way of a request."""
+    names, broad = settings.topics, settings.partitions
+    # The append time is what a verdict depends on; the producer's own clock is not to be trusted.
+    stamped = {"message.timestamp.type": "LogAppendTime"}
+    size = settings.max_request_bytes + 100_000
+    return [
+        TopicSpec(
+            names.requests,
+            broad,
+            _kept(settings.requests_retention_days)
+            | stamped
+            | {"max.message.bytes": str(size)},
+        ),
+        TopicSpec(
+            names.customers,
+            broad,
+            {"cleanup.policy": "compact", "max.message.bytes": str(size)} | stamped,
+        ),
+        *(
+            TopicSpec(name, broad, _kept(settings.dispatch_retention_days))
+            for name in names.dispatch.values()
+        ),
+        TopicSpec(names.status, broad, _kept(settings.status_retention_days)),
+        TopicSpec(
+            names.rejected,
+            broad,
+            _kept(settings.status_retention_days)
+            | {"max.message.bytes": str(size * _REJECTED_HEADROOM)},
+        ),
+        TopicSpec(names.ledger, shards, _kept(settings.ledger_retention_days)),
+    ]
+
+
+def create_missing(settings: Settings, shards: int) -> list[str]:
+    """Create the topics that do not exist; returns their names.
+
+    Raises:
+        ConfigurationError: a topic has another number of partitions than its readers rely on.
+        BrokerUnavailableError: the broker did not answer, or refused.
+    """
+    wanted = specifications(settings, shards)
+    admin = clients.admin(settings)
+    standing = partition_counts(admin)
+    _check_ledger(settings, standing, shards)
+    missing = [
+        NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
+        for spec in wanted
+        if spec.name not in standing
+    ]
+    if not missing:
+        return []
+    created = []
+    for name, future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
+        else:
+            created.append(name)
+    return created
+
+
+def partition_counts(admin: AdminClient) -> dict[str, int]:
+    """Every topic the broker shows: name -> number of partitions."""
+    try:
+        listed = admin.list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerUnavailableError(
+            f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
+        ) from None
+    return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+
+def check(settings: Settings, shards: int) -> None:
+    """Refuse to work where a topic is missing or the ledger has another number of partitions.
+
+    Raises:
+        ConfigurationError: says what to do.
+    """
+    standing = partition_counts(clients.admin(settings))
+    missing = [name for name in settings.topics.all if name not in standing]
+    if missing:
+        raise ConfigurationError(f"topics are missing: {', '.join(missing)}; run `saec init`")
+    _check_ledger(settings, standing, shards)
+
+
+def _check_ledger(settings: Settings, standing: dict[str, int], shards: int) -> None:
+    partitions = standing.get(settings.topics.ledger, shards)
+    if partitions != shards:
+        raise ConfigurationError(
+            f"{settings.topics.ledger} has {partitions} partitions, the database {shards} shards: "
+            "they must be equal; this ledger belongs to another installation"
+        )
+
+
+def _kept(days: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS)}

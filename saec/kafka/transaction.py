@@ -1,0 +1,111 @@
+"""One transactional producer, and the only two ways a transaction can end: done, or in doubt.
+
+Invariant: whatever goes wrong, in whatever call, is doubt; a producer in doubt is thrown away and
+never used again, because after an error librdkafka's own words do not tell what happened.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+from saec.contracts.headers import Headers
+from saec.errors import SaecError
+from saec.kafka import clients
+from saec.settings import Settings
+
+_FULL_QUEUE_WAIT_S = 5.0
+_EXTRA_COMMIT_S = 5.0
+
+
+class InDoubtError(SaecError):
+    """A transaction may or may not have been committed."""
+
+
+class TransactionalProducer:
+    """A producer with a transactional id of its own."""
+
+    def __init__(self, settings: Settings, role: str, *, transactional_id: str | None = None):
+        """Fences whoever used `transactional_id` before; by default the id is new.
+
+        Raises:
+            InDoubtError: the coordinator did not answer in time.
+        """
+        self.transactional_id = transactional_id or settings.new_transactional_id(role)
+        self._bound_s = settings.transaction_timeout_s + _EXTRA_COMMIT_S
+        self._producer = clients.producer(
+            settings,
+            **{
+                "transactional.id": self.transactional_id,
+                "transaction.timeout.ms": settings.transaction_timeout_s * 1000,
+            },
+        )
+        self._doubtless(self._producer.init_transactions, self._bound_s)
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self._doubtless(self._producer.begin_transaction)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        headers: Headers,
+        partition: int = -1,
+        on_delivery: Callable[[Any, Any], None] | None = None,
+    ) -> None:
+        """Queue one record of the open transaction."""
+        kwargs = {} if on_delivery is None else {"on_delivery": on_delivery}
+        try:
+            self._producer.produce(topic, value, key, partition, headers=headers, **kwargs)
+        except BufferError:
+            self._producer.poll(_FULL_QUEUE_WAIT_S)
+            self._doubtless(
+                self._producer.produce, topic, value, key, partition, headers=headers, **kwargs
+            )
+        except Exception as error:
+            raise InDoubtError(_describe(error)) from None
+
+    def send_offsets(self, offsets: dict[tuple[str, int], int], group: Any) -> None:
+        """Commit source offsets, (topic, partition) -> next, with the open transaction."""
+        positions = [TopicPartition(*source, offset) for source, offset in offsets.items()]
+        self._doubtless(
+            self._producer.send_offsets_to_transaction, positions, group, self._bound_s
+        )
+
+    def commit(self) -> None:
+        """Commit the open transaction; when this returns, all of it is visible to readers.
+
+        Raises:
+            InDoubtError: it may have been committed, or not.
+        """
+        self._doubtless(self._producer.commit_transaction, self._bound_s)
+        self._producer.poll(0)
+
+    def discard(self) -> None:
+        """Throw the producer away without waiting for anything."""
+        with suppress(Exception):
+            self._producer.purge()
+        with suppress(Exception):
+            self._producer.close()
+
+    def _doubtless(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        try:
+            call(*args, **kwargs)
+        except Exception as error:
+            raise InDoubtError(_describe(error)) from None
+
+
+def fence(settings: Settings, transactional_id: str) -> None:
+    """Make sure that nobody can commit with this id any more; its open transaction is aborted.
+
+    Raises:
+        InDoubtError: it could not be fenced; whoever needs that has to try again.
+    """
+    TransactionalProducer(settings, "fence", transactional_id=transactional_id).discard()
+
+
+def _describe(error: Exception) -> str:
+    return f"Kafka: {type(error).__name__}: {error}"

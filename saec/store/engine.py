@@ -1,0 +1,98 @@
+"""Connections and transactions; where the database's errors become SAEC's.
+
+Invariant: a transaction is short and bounded, and whoever gets `StoreUnavailableError` or
+`StoreConflictError` does not know whether it was committed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from saec.errors import SaecError, StoreUnavailableError
+
+# Bounds of every statement. JIT compiles longer than a claim takes.
+_SESSION = {
+    "statement_timeout": "60s",
+    "lock_timeout": "15s",
+    "idle_in_transaction_session_timeout": "60s",
+    "jit": "off",
+    "timezone": "UTC",
+}
+_CONNECT_TIMEOUT_S = 5
+
+
+class StoreConflictError(SaecError):
+    """A key that must be new stood in the database already."""
+
+
+def open_engine(url: str, *, application: str = "saec") -> Engine:
+    """An engine for `url`; connects to nothing yet.
+
+    `url` is postgresql://…; the driver is psycopg2.
+    """
+    return create_engine(
+        make_url(url).set(drivername="postgresql+psycopg2"),
+        pool_size=2,
+        max_overflow=2,
+        pool_pre_ping=False,
+        connect_args={
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "application_name": application,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connection]:
+    """One READ COMMITTED transaction, or with `snapshot` a read-only REPEATABLE READ one.
+
+    Commits at the end of the block, rolls back when it raises.
+
+    Raises:
+        StoreUnavailableError: no answer; whether it was committed is not known.
+        StoreConflictError: a unique key was taken already.
+    """
+    try:
+        with engine.connect() as connection:
+            if snapshot:
+                connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            with connection.begin():
+                yield connection
+    except IntegrityError as error:
+        raise StoreConflictError(_describe(error)) from None
+    except SQLAlchemyError as error:
+        raise StoreUnavailableError(_describe(error)) from None
+
+
+def rows(connection: Connection, sql: str, **parameters: Any) -> list[Any]:
+    """The rows of a statement written in psycopg2's `%(name)s` style."""
+    return list(connection.exec_driver_sql(sql, parameters).fetchall())
+
+
+def count(connection: Connection, sql: str, **parameters: Any) -> int:
+    """How many rows a statement wrote."""
+    return connection.exec_driver_sql(sql, parameters).rowcount
+
+
+def _describe(error: SQLAlchemyError) -> str:
+    """What PostgreSQL said, in one line, without the statement, its values or the DETAIL."""
+    if not isinstance(error, DBAPIError) or error.orig is None:
+        return f"PostgreSQL: {type(error).__name__}"
+    code = getattr(error.orig, "pgcode", None)
+    text = str(error.orig).strip().partition("\n")[0] if code is None else _primary(error.orig)
+    return f"PostgreSQL: {text} ({code or type(error.orig).__name__})"
+
+
+def _primary(error: Any) -> str:
+    """The primary message: table and column names, never a row's values."""
+    return str(getattr(error.diag, "message_primary", None) or type(error).__name__)

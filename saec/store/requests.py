@@ -1,0 +1,120 @@
+"""Requests as they were accepted, with what is pending of them.
+
+Invariant: the first content stored under an id stays; a row is never updated.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from saec.store.copying import copy_rows
+from saec.store.engine import count, rows
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRow:
+    """One row of `requests`, in column order."""
+
+    request_id: UUID
+    requester: str
+    campaign_id: str | None
+    channels: int
+    lane: int
+    due_at_ms: int
+    expires_at_ms: int | None
+    recipients: int
+    messages: int
+    slices: int
+    content_hash: bytes
+    source_partition: int
+    source_offset: int
+    accepted_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRow:
+    """One row of `pending` to insert; its seq is given by the database, in insert order."""
+
+    shard: int
+    lane: int
+    due_at_ms: int
+    request_id: UUID
+    slice_no: int
+    expires_at_ms: int | None
+    channels: int
+    recipients: int
+    messages: int
+    requester: str
+    campaign_id: str | None
+    traceparent: str | None
+    customers: tuple[str, ...]
+    schema_version: int
+    message: bytes
+
+
+_REQUEST_COLUMNS = [field.name for field in fields(RequestRow)]
+_SLICE_COLUMNS = [field.name for field in fields(SliceRow)]
+
+_STAGE = """
+    CREATE TEMPORARY TABLE IF NOT EXISTS arriving
+    (LIKE requests, ordinal integer NOT NULL) ON COMMIT DELETE ROWS
+"""
+
+# Sorted by id, so that two processes with the same ids cannot deadlock; of two rows with one id
+# the first to arrive wins.
+_INSERT = f"""
+    INSERT INTO requests ({", ".join(_REQUEST_COLUMNS)})
+    SELECT {", ".join(_REQUEST_COLUMNS)} FROM arriving ORDER BY request_id, ordinal
+    ON CONFLICT (request_id) DO NOTHING
+    RETURNING request_id
+"""
+
+_STORED = """
+    SELECT request_id, requester, messages, recipients, content_hash,
+           source_partition, source_offset
+    FROM requests WHERE request_id = ANY(%(ids)s::uuid[])
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """What an answer depends on, of a request that is stored."""
+
+    request_id: UUID
+    requester: str
+    messages: int
+    recipients: int
+    content_hash: bytes
+    source_partition: int
+    source_offset: int
+
+
+def insert_requests(connection: Connection, arriving: Sequence[RequestRow]) -> set[UUID]:
+    """Store the requests whose id is new; returns those ids."""
+    count(connection, _STAGE)
+    staged = ((*_values(row, _REQUEST_COLUMNS), ordinal) for ordinal, row in enumerate(arriving))
+    copy_rows(connection, "arriving", [*_REQUEST_COLUMNS, "ordinal"], staged)
+    return {UUID(str(row[0])) for row in rows(connection, _INSERT)}
+
+
+def insert_slices(connection: Connection, slices: Iterable[SliceRow]) -> None:
+    """Append slices to `pending`, in this order."""
+    copy_rows(
+        connection, "pending", _SLICE_COLUMNS, (_values(row, _SLICE_COLUMNS) for row in slices)
+    )
+
+
+def read_requests(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:
+    """The stored requests among `ids`."""
+    found = rows(connection, _STORED, ids=[str(request_id) for request_id in ids])
+    stored = (
+        StoredRequest(UUID(str(row[0])), row[1], row[2], row[3], bytes(row[4]), row[5], row[6])
+        for row in found
+    )
+    return {request.request_id: request for request in stored}
+
+
+def _values(row: RequestRow | SliceRow, columns: Sequence[str]) -> list[object]:
+    return [getattr(row, name) for name in columns]
