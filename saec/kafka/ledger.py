@@ -81,9 +81,7 @@ class Ledger:
         except Exception as error:
             raise BrokerUnavailableError(f"the ledger's offsets: {error}") from None
 
-    def read(
-        self, starts: Mapping[int, int], attempt: UUID
-    ) -> dict[int, list[LedgerEntry]]:
+    def read(self, starts: Mapping[int, int], attempt: UUID) -> dict[int, list[LedgerEntry]]:
         """Each shard's records from its start up to, and with, the sentinel of `attempt`.
 
         Raises:

@@ -9,11 +9,15 @@ from typing import Any
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, TopicPartition
 
-from saec.errors import BrokerUnavailableError
+from saec.errors import SaecError
 from saec.kafka import clients
 from saec.settings import Settings
 
 Shards = frozenset[int]
+
+
+class MembershipError(SaecError):
+    """This worker cannot be a member of the group; trying again would not help."""
 
 
 class Membership:
@@ -55,12 +59,14 @@ class Membership:
         """Stay in the group; calls the handlers when the assignment changes.
 
         Raises:
-            BrokerUnavailableError: the group cannot be reached, or refuses this worker.
+            MembershipError: the group refuses this worker.
         """
         message = self._consumer.poll(timeout_s)
         error = message.error() if message is not None else None
         if error is not None and (error.fatal() or error.code() in _HOPELESS):
-            raise BrokerUnavailableError(f"the dispatch group: {error.str()}")
+            raise MembershipError(
+                f"the dispatch group: {error.str()}; run `saec init`, or check the ACLs"
+            )
 
     def close(self) -> None:
         """Leave the group; calls `on_revoked` first."""

@@ -37,9 +37,7 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
         TopicSpec(
             names.requests,
             broad,
-            _kept(settings.requests_retention_days)
-            | stamped
-            | {"max.message.bytes": str(size)},
+            _kept(settings.requests_retention_days) | stamped | {"max.message.bytes": str(size)},
         ),
         TopicSpec(
             names.customers,

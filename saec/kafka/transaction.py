@@ -71,9 +71,7 @@ class TransactionalProducer:
     def send_offsets(self, offsets: dict[tuple[str, int], int], group: Any) -> None:
         """Commit source offsets, (topic, partition) -> next, with the open transaction."""
         positions = [TopicPartition(*source, offset) for source, offset in offsets.items()]
-        self._doubtless(
-            self._producer.send_offsets_to_transaction, positions, group, self._bound_s
-        )
+        self._doubtless(self._producer.send_offsets_to_transaction, positions, group, self._bound_s)
 
     def commit(self) -> None:
         """Commit the open transaction; when this returns, all of it is visible to readers.

@@ -165,8 +165,8 @@ def read_slices(connection: Connection, chosen: Sequence[Chosen]) -> list[Pendin
     by_seq = {row[1]: row for row in found}
     present = [by_seq[slice_.seq] for slice_ in chosen if slice_.seq in by_seq]
     return [
-        PendingSlice(row[0], row[1], UUID(row[2]), *row[3:10], tuple(row[10]), bytes(row[11]))
-        for row in map(tuple, present)
+        PendingSlice(row[0], row[1], UUID(row[2]), *row[3:10], tuple(row[10]), bytes(row[11]))  # type: ignore[call-arg]
+        for row in present
     ]
 
 

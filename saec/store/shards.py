@@ -69,7 +69,11 @@ _ADVANCE = """
     WHERE shards.shard = applied.shard
 """
 _RELEASE = f"UPDATE shards SET owner = NULL WHERE {_MINE}"
-_HALT = f"UPDATE shards SET halted = %(why)s WHERE {_MINE}"
+_HALT = """
+    UPDATE shards SET halted = why
+    FROM unnest(%(shards)s::smallint[], %(reasons)s::text[]) halting(shard, why)
+    WHERE shards.shard = halting.shard
+"""
 _NOW = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 
@@ -136,9 +140,9 @@ def release(connection: Connection, me: str, owned: Mapping[int, Owned]) -> None
     count(connection, _RELEASE, me=me, shards=list(owned), epochs=epochs)
 
 
-def mark_halted(connection: Connection, me: str, shard: int, epoch: int, why: str) -> None:
-    """Write down why a shard of mine stands still, for whoever looks."""
-    count(connection, _HALT, me=me, shards=[shard], epochs=[epoch], why=why)
+def mark_halted(connection: Connection, reasons: Mapping[int, str]) -> None:
+    """Write down why shards stand still, for whoever looks; whoever owns them."""
+    count(connection, _HALT, shards=list(reasons), reasons=list(reasons.values()))
 
 
 def _check(owned: Mapping[int, Owned], found: Iterable[tuple[int, str, int, int]], me: str) -> None:

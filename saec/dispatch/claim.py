@@ -1,0 +1,160 @@
+"""Step 1 of a round: apply what the ledger holds, choose what is due, and claim it.
+
+One short transaction. Invariant: the shard rows are locked first and still mine, the batches
+applied are exactly those committed, and a batch number is never given twice.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+
+from sqlalchemy import Connection, Engine
+
+from saec.contracts.events import Channel, Lane
+from saec.dispatch.batch import Claim, Finished
+from saec.dispatch.errors import HaltError
+from saec.store import pending, shards
+from saec.store.engine import transaction
+from saec.store.pending import Chosen, SkipRow
+from saec.store.shards import Owned, UnexpectedBatchError
+
+# Of one transaction's values; with what librdkafka queues it stays far below 200 MB.
+_BATCH_BYTES = 16 * 1024 * 1024
+_WENT_BACK = "slices of a committed batch are missing: the database went back in time"
+
+
+def claim_due(
+    engine: Engine,
+    me: str,
+    owned: Mapping[int, Owned],
+    finished: Collection[Finished],
+    batch_messages: int,
+) -> tuple[Claim | None, dict[int, Owned]]:
+    """Apply `finished` and claim the next due slices of the shards `owned`.
+
+    Returns the claim, None when nothing is due, and the shards as they stand afterwards.
+
+    Raises:
+        ShardsLostError, UnexpectedBatchError: a shard is not as I know it.
+        HaltError: the database lacks slices that were dispatched.
+        StoreUnavailableError, StoreConflictError: unknown whether it was done.
+    """
+    with transaction(engine) as connection:
+        shards.lock_mine(connection, me, owned)
+        now_owned = {**owned, **settle(connection, owned, finished)}
+        chosen = _choose(connection, owned, batch_messages)
+        claim = _claim(connection, now_owned, chosen) if chosen else None
+    return claim, now_owned
+
+
+def settle(
+    connection: Connection, owned: Mapping[int, Owned], finished: Collection[Finished]
+) -> dict[int, Owned]:
+    """Apply batches of my own, and delete the claims they were made under.
+
+    Raises:
+        UnexpectedBatchError: a claim of mine is not there.
+    """
+    moved = apply(connection, owned, finished)
+    claims = [(batch.shard, batch.batch_no) for batch in finished]
+    if claims and pending.delete_claims(connection, claims) != len(claims):
+        raise UnexpectedBatchError("a claim of a committed batch of mine is not there")
+    return moved
+
+
+def apply(
+    connection: Connection, owned: Mapping[int, Owned], finished: Collection[Finished]
+) -> dict[int, Owned]:
+    """Bring locked shards up to their committed batches, each shard's in order.
+
+    Returns the shards that moved.
+
+    Raises:
+        HaltError: a slice to delete is not there.
+    """
+    if not finished:
+        return {}
+    _delete(connection, finished)
+    pending.insert_skips(connection, _skip_rows(finished))
+    moved = dict(owned)
+    for batch in finished:
+        before = moved[batch.shard]
+        if batch.batch_no != before.batch_no + 1:
+            raise HaltError({batch.shard: f"batch {batch.batch_no} follows {before.batch_no}"})
+        moved[batch.shard] = Owned(before.epoch, batch.batch_no, batch.next_offset)
+    moved = {batch.shard: moved[batch.shard] for batch in finished}
+    shards.advance(connection, moved)
+    return moved
+
+
+def give_up(engine: Engine, me: str, owned: Mapping[int, Owned], claim: Claim) -> None:
+    """Delete the claim rows of a batch that was dropped before anything of it was emitted."""
+    with transaction(engine) as connection:
+        shards.lock_mine(connection, me, owned)
+        pending.delete_claims(connection, list(claim.batch_nos.items()))
+
+
+def _delete(connection: Connection, finished: Collection[Finished]) -> None:
+    expected: dict[int, int] = {}
+    for batch in finished:
+        expected[batch.shard] = expected.get(batch.shard, 0) + len(batch.slices)
+    slices = chain.from_iterable(batch.slices for batch in finished)
+    deleted = pending.delete_slices(connection, slices)
+    short = {s: _WENT_BACK for s, count in expected.items() if deleted.get(s, 0) != count}
+    if short:
+        raise HaltError(short)
+
+
+def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
+    return [
+        SkipRow(
+            skip.request_id,
+            skip.slice_no,
+            Channel(skip.channel).bit,
+            skip.reason.value,
+            skip.messages,
+        )
+        for batch in finished
+        for skip in batch.skips
+    ]
+
+
+def _choose(
+    connection: Connection, owned: Mapping[int, Owned], batch_messages: int
+) -> list[Chosen]:
+    """The next due slices, transactional ones first, up to a batch."""
+    now_ms = shards.now_ms(connection)
+    claims = pending.read_claims(connection, owned)
+    claimed = list(
+        chain.from_iterable(seqs for batches in claims.values() for seqs in batches.values())
+    )
+    chosen: list[Chosen] = []
+    for lane in Lane:
+        room = batch_messages - sum(slice_.messages for slice_ in chosen)
+        if room > 0:
+            chosen += pending.choose(
+                connection, list(owned), lane.rank, now_ms=now_ms, claimed=claimed, limit=room
+            )
+    return _bounded(chosen, batch_messages)
+
+
+def _bounded(chosen: Sequence[Chosen], batch_messages: int) -> list[Chosen]:
+    """As many of `chosen` as fit a batch, but at least one."""
+    messages = size = 0
+    for taken, slice_ in enumerate(chosen):
+        messages += slice_.messages
+        size += slice_.messages * slice_.message_bytes
+        if taken and (messages > batch_messages or size > _BATCH_BYTES):
+            return list(chosen[:taken])
+    return list(chosen)
+
+
+def _claim(connection: Connection, owned: Mapping[int, Owned], chosen: Sequence[Chosen]) -> Claim:
+    by_shard: dict[int, list[int]] = {}
+    for slice_ in chosen:
+        by_shard.setdefault(slice_.shard, []).append(slice_.seq)
+    claims = pending.read_claims(connection, by_shard)
+    batch_nos = {}
+    for shard, seqs in by_shard.items():
+        batch_nos[shard] = 1 + max([owned[shard].batch_no, *claims[shard]])
+        pending.insert_claim(connection, shard, batch_nos[shard], seqs)
+    return Claim(chosen, batch_nos)

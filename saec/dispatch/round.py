@@ -1,0 +1,228 @@
+"""The dispatch worker: rounds of claim, read, emit, over the shards that the group assigns.
+
+Owns one transactional producer and what this worker believes about its shards. Invariant: after
+any error that belief and the producer are thrown away, and the shards taken over anew.
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Engine
+
+from saec.clock import Clock
+from saec.dispatch.batch import Finished
+from saec.dispatch.claim import claim_due, settle
+from saec.dispatch.compose import compose
+from saec.dispatch.emit import emit
+from saec.dispatch.errors import HaltError
+from saec.dispatch.read import read_claimed
+from saec.dispatch.takeover import Takeover
+from saec.errors import SaecError
+from saec.kafka.ledger import Ledger
+from saec.kafka.membership import Membership, MembershipError
+from saec.kafka.transaction import TransactionalProducer
+from saec.settings import Settings
+from saec.store import pending, shards
+from saec.store.engine import transaction
+from saec.store.shards import Owned
+
+_CLAIM_AT_LEAST_EVERY_S = 1.0
+_HANGING_EXTRA_S = 10.0
+_BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+_log = structlog.get_logger("saec.dispatch")
+
+
+@dataclass(slots=True)
+class _Belief:
+    """What this worker believes, under one producer."""
+
+    producer: TransactionalProducer
+    owned: dict[int, Owned] = field(default_factory=dict)
+    finished: list[Finished] = field(default_factory=list)
+
+    def drop(self, lost: frozenset[int]) -> None:
+        """Forget these shards, with what is still to be applied to them."""
+        self.owned = {s: mine for s, mine in self.owned.items() if s not in lost}
+        self.finished = [batch for batch in self.finished if batch.shard not in lost]
+
+
+class Worker:
+    """One dispatch worker. `run_once` does one round, `run` loops."""
+
+    def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._clock = clock
+        self._stop = threading.Event()
+        self._belief: _Belief | None = None
+        self._halted: dict[int, str] = {}
+        self._hanging_since_s: dict[int, float] = {}
+        self._failures = 0
+        self._claimed_at_s = 0.0
+        ledger = Ledger(settings, clock)
+        self._takeover = Takeover(settings, engine, ledger, clock, self._stop)
+        self._membership = Membership(settings, self._on_revoked, self._on_lost)
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """The shards this worker dispatches now."""
+        return frozenset(self._belief.owned) if self._belief else frozenset()
+
+    @property
+    def halted(self) -> dict[int, str]:
+        """The shards this worker will not dispatch, and why."""
+        return dict(self._halted)
+
+    def run(self) -> None:
+        """Round after round, until `stop`.
+
+        Raises:
+            MembershipError: the group refuses this worker.
+        """
+        while not self._stop.is_set():
+            pause_s = self.run_once()
+            if pause_s > 0:
+                self._clock.wait(self._stop, pause_s)
+
+    def stop(self) -> None:
+        """Make `run` return after the round it is in; safe in a signal handler."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Apply the last batch, release the shards, leave the group."""
+        self._membership.close()
+        self._forget()
+
+    def run_once(self) -> float:
+        """One round; returns for how many seconds there is nothing to do."""
+        try:
+            self._membership.poll(0)
+            belief = self._believe()
+            self._take_over(belief)
+            if not belief.owned:
+                return self._probe_s
+            pause_s = self._until_due_s(belief)
+            if pause_s == 0:
+                self._round(belief)
+        except MembershipError:
+            raise
+        except Exception as error:
+            return self._doubt(error)
+        self._failures = 0
+        return pause_s
+
+    def _round(self, belief: _Belief) -> None:
+        """Claim and apply, read, emit. What is emitted is applied by the next round's claim."""
+        me, owned = belief.producer.transactional_id, belief.owned
+        claim, belief.owned = claim_due(
+            self._engine, me, owned, belief.finished, self._settings.dispatch_batch_messages
+        )
+        belief.finished = []
+        self._claimed_at_s = self._clock.monotonic_s()
+        if claim is None:
+            return
+        snapshot = read_claimed(self._engine, me, belief.owned, claim)
+        batch = compose(
+            snapshot, claim, self._settings.topics, status_sent=self._settings.status_sent
+        )
+        ledger = self._settings.topics.ledger
+        belief.finished = emit(belief.producer, ledger, belief.owned, batch)
+        _log.info("dispatched", records=len(batch.records), slices=len(snapshot.slices))
+
+    def _until_due_s(self, belief: _Belief) -> float:
+        """How long to wait before the next claim: 0 when something is due or to be applied."""
+        since_s = self._clock.monotonic_s() - self._claimed_at_s
+        if belief.finished or since_s >= _CLAIM_AT_LEAST_EVERY_S:
+            return 0.0
+        with transaction(self._engine) as connection:
+            due_ms = pending.next_due_ms(connection, belief.owned)
+            if due_ms is None:
+                return self._probe_s
+            wait_s = (due_ms - shards.now_ms(connection)) / 1000
+        return min(max(wait_s, 0.0), self._probe_s)
+
+    def _believe(self) -> _Belief:
+        """What I believe; after a doubt nothing, under a producer that nobody knows yet."""
+        if self._belief is None:
+            self._belief = _Belief(TransactionalProducer(self._settings, "dispatch"))
+        return self._belief
+
+    def _take_over(self, belief: _Belief) -> None:
+        """Take over what is assigned and not mine yet."""
+        wanted = self._membership.assigned - belief.owned.keys() - self._halted.keys()
+        if not wanted:
+            return
+        taken = self._takeover.run(belief.producer, wanted)
+        belief.owned |= taken.owned
+        self._claimed_at_s = 0.0
+        if taken.owned:
+            _log.info("shards taken over", shards=sorted(taken.owned))
+        self._judge_hanging(taken.hanging)
+
+    def _judge_hanging(self, hanging: frozenset[int]) -> None:
+        """Halt the shards whose ledger has been held open for longer than Kafka allows."""
+        now_s = self._clock.monotonic_s()
+        self._hanging_since_s = {s: self._hanging_since_s.get(s, now_s) for s in hanging}
+        bound_s = self._settings.transaction_timeout_s + _HANGING_EXTRA_S
+        why = "a transaction hangs in its ledger: the broker lost its end"
+        overdue = {
+            s: why for s, since_s in self._hanging_since_s.items() if now_s - since_s > bound_s
+        }
+        if overdue:
+            raise HaltError(overdue)
+
+    def _on_revoked(self, revoked: frozenset[int]) -> None:
+        """Apply what is finished and release; with any doubt return without releasing."""
+        belief = self._belief
+        if belief is None or not belief.owned:
+            return
+        me = belief.producer.transactional_id
+        mine = {shard: owned for shard, owned in belief.owned.items() if shard in revoked}
+        finished = [batch for batch in belief.finished if batch.shard in mine]
+        try:
+            with transaction(self._engine) as connection:
+                shards.lock_mine(connection, me, mine)
+                settle(connection, mine, finished)
+                shards.release(connection, me, mine)
+        except Exception as error:
+            self._doubt(error)
+        else:
+            belief.drop(revoked)
+
+    def _on_lost(self, lost: frozenset[int]) -> None:
+        """The shards are somebody else's already: forget them, touch nothing."""
+        if self._belief is not None:
+            self._belief.drop(lost)
+
+    def _doubt(self, error: Exception) -> float:
+        """Forget everything; the next round takes over from myself. Returns the pause before it."""
+        if isinstance(error, HaltError):
+            self._halt(error)
+        self._forget()
+        pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._failures += 1
+        _log.warning(
+            "round abandoned", error=str(error), kind=type(error).__name__, retry_s=pause_s
+        )
+        return pause_s
+
+    def _halt(self, error: HaltError) -> None:
+        self._halted |= error.reasons
+        for shard, why in error.reasons.items():
+            _log.error("shard halted", shard=shard, why=why, next="run `saec doctor`")
+        try:
+            with transaction(self._engine) as connection:
+                shards.mark_halted(connection, error.reasons)
+        except SaecError as unavailable:
+            _log.warning("halt not written down", error=str(unavailable))
+
+    def _forget(self) -> None:
+        if self._belief is not None:
+            self._belief.producer.discard()
+            self._belief = None
+
+    @property
+    def _probe_s(self) -> float:
+        return self._settings.probe_interval_ms / 1000

@@ -1,0 +1,152 @@
+"""Takes shards over: after it, whatever anyone dispatched of them is applied, and nobody else can.
+
+Runs on assignment, on restart, and after any doubt, then from oneself. Invariant: the steps keep
+their order; docs/architecture.md says what each one prevents.
+"""
+
+import threading
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine
+
+from saec.clock import Clock
+from saec.contracts.ledger import ShardTaken
+from saec.dispatch import claim
+from saec.dispatch.batch import Finished
+from saec.dispatch.emit import write_ledger
+from saec.dispatch.errors import HaltError
+from saec.dispatch.resolve import ContradictionError, resolve
+from saec.kafka.ledger import Ends, Ledger, LedgerEntry
+from saec.kafka.transaction import TransactionalProducer, fence
+from saec.settings import Settings
+from saec.store import pending, shards
+from saec.store.engine import transaction
+from saec.store.shards import Owned
+
+_SETTLE_WAIT_S = 1.0
+_SETTLE_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """How a takeover ended for each shard; one in neither was taken by somebody else meanwhile.
+
+    `hanging` shards had a transaction open in their ledger; they are to be tried again.
+    """
+
+    owned: dict[int, Owned] = field(default_factory=dict)
+    hanging: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """What a takeover needs."""
+
+    settings: Settings
+    engine: Engine
+    ledger: Ledger
+    clock: Clock
+    stop: threading.Event
+
+    def run(self, producer: TransactionalProducer, wanted: Collection[int]) -> Taken:
+        """Take `wanted` over. The producer is initialised and has nothing open or in doubt (1).
+
+        Raises:
+            HaltError: ledger and PostgreSQL contradict each other.
+            SaecError: unknown how far it got; take over again.
+        """
+        me = producer.transactional_id
+        with transaction(self.engine) as connection:
+            seen = shards.look(connection, wanted)  # 2
+        for owner in {look.owner for look in seen.values()} - {None, me}:
+            fence(self.settings, str(owner))  # 3
+        with transaction(self.engine) as connection:
+            taken = shards.compare_and_set(connection, me, seen)  # 4
+        ends = self._settled(taken)  # 5
+        owned = {shard: taken[shard] for shard in ends}
+        if not owned:
+            return Taken(hanging=frozenset(taken))
+        self._check_reaches(owned, ends)
+        attempt = self._write_sentinels(producer, owned)  # 6
+        starts = {
+            shard: max(mine.ledger_offset, ends[shard].start) for shard, mine in owned.items()
+        }
+        entries = self.ledger.read(starts, attempt)  # 7
+        owned = self._settle(me, owned, attempt, entries, ends)  # 8
+        return Taken(owned, frozenset(taken) - frozenset(owned))
+
+    def _settled(self, taken: Mapping[int, Owned]) -> dict[int, Ends]:
+        """Both ends of each ledger partition, of those where no transaction is open or hanging.
+
+        A sentinel written behind a hanging transaction would commit what hangs there.
+        """
+        deadline_s = self.clock.monotonic_s() + _SETTLE_WAIT_S
+        while True:
+            ends = self.ledger.ends(taken) if taken else {}
+            settled = {shard: found for shard, found in ends.items() if found.settled}
+            if len(settled) == len(taken) or self.clock.monotonic_s() > deadline_s:
+                return settled
+            self.clock.wait(self.stop, _SETTLE_POLL_S)
+
+    def _check_reaches(self, owned: Mapping[int, Owned], ends: Mapping[int, Ends]) -> None:
+        behind = {
+            shard: f"the ledger ends at offset {ends[shard].committed}, but was applied up to "
+            f"{mine.ledger_offset}: it was deleted or replaced"
+            for shard, mine in owned.items()
+            if ends[shard].committed < mine.ledger_offset
+        }
+        if behind:
+            raise HaltError(behind)
+
+    def _write_sentinels(
+        self, producer: TransactionalProducer, owned: Mapping[int, Owned]
+    ) -> uuid.UUID:
+        with transaction(self.engine) as connection:
+            now_ms = shards.now_ms(connection)
+        attempt, me = uuid.uuid4(), producer.transactional_id
+        producer.begin()
+        for shard, mine in owned.items():
+            sentinel = ShardTaken(shard, me, mine.epoch, attempt, mine.batch_no, now_ms)
+            write_ledger(producer, self.settings.topics.ledger, sentinel)
+        producer.commit()
+        return attempt
+
+    def _settle(
+        self,
+        me: str,
+        owned: Mapping[int, Owned],
+        attempt: uuid.UUID,
+        entries: Mapping[int, list[LedgerEntry]],
+        ends: Mapping[int, Ends],
+    ) -> dict[int, Owned]:
+        """Give up every claim, and apply what happened, in one transaction."""
+        with transaction(self.engine) as connection:
+            shards.lock_mine(connection, me, owned)
+            claims = pending.read_claims(connection, owned)
+            finished: list[Finished] = []
+            halted: dict[int, str] = {}
+            for shard, mine in owned.items():
+                try:
+                    finished += resolve(
+                        me,
+                        mine,
+                        attempt,
+                        entries[shard],
+                        claims[shard],
+                        log_start=ends[shard].start,
+                    )
+                except ContradictionError as error:
+                    halted[shard] = str(error)
+            if halted:
+                raise HaltError(halted)
+            applied = {**owned, **claim.apply(connection, owned, finished)}
+            pending.delete_all_claims(connection, owned)
+            # Everything before the sentinel is settled: the next takeover starts behind it.
+            after = {
+                shard: Owned(mine.epoch, mine.batch_no, entries[shard][-1].offset + 1)
+                for shard, mine in applied.items()
+            }
+            shards.advance(connection, after)
+        return after
