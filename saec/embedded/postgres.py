@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import psycopg2
 
-from saec.embedded.errors import EmbeddedStackError, extra_is_missing
-from saec.embedded.process import Account, Part, run_as
+from saec.embedded.errors import EmbeddedStackError, extra_is_missing, optional_module
+from saec.embedded.process import Account, Part, PartEndedError, run_as
 
 USER = "postgres"
 DATABASE = "saec"
@@ -31,6 +31,8 @@ LONGEST_SOCKET_PATH = 100  # the smallest limit among systems is 104 bytes
 INITDB_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
+START_ATTEMPTS = 5
+RETRY_PAUSE_S = 0.5
 PAUSE_S = 0.02
 
 OPTIONS = {
@@ -58,13 +60,22 @@ class Database:
         """Start and wait until it takes connections; create the database when absent."""
         self._directory.mkdir(parents=True, exist_ok=True)
         binaries, account = _binaries(), _account()
+        self._forget_dead_postmaster()
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster(binaries, account)
         self._sockets = self._choose_sockets(account)
         options = OPTIONS | {"unix_socket_directories": str(self._sockets), "port": str(PORT)}
         settings = [f"--{name}={value}" for name, value in options.items()]
-        self.part.start([binaries / "postgres", "-D", self._cluster, *settings], account)
-        self.part.wait_until(self._is_ready, stop, START_TIMEOUT_S, PAUSE_S)
+        argv: list[str | Path] = [binaries / "postgres", "-D", self._cluster, *settings]
+        for attempt in range(1, START_ATTEMPTS + 1):
+            self.part.start(argv, account)
+            try:
+                self.part.wait_until(self._is_ready, stop, START_TIMEOUT_S, PAUSE_S)
+                break
+            except PartEndedError:
+                # Sessions of a killed server end by themselves; till then it does not start.
+                if attempt == START_ATTEMPTS or stop.wait(RETRY_PAUSE_S):
+                    raise
         self._create_database()
 
     def stop(self) -> None:
@@ -76,6 +87,20 @@ class Database:
     def end_leftover(self) -> None:
         """End a server that an earlier keeper left running here."""
         self.part.end_leftover(signal.SIGINT, STOP_TIMEOUT_S)
+
+    def _forget_dead_postmaster(self) -> None:
+        """Remove the server's own pid file when that number is another program's by now.
+
+        PostgreSQL would refuse to start. Its second guard, by shared memory, stays in force.
+        """
+        pid_file = self._cluster / "postmaster.pid"
+        psutil = optional_module("psutil")
+        try:
+            pid = int(pid_file.read_text().partition("\n")[0])
+            if psutil.Process(pid).name() != "postgres":
+                pid_file.unlink()
+        except (FileNotFoundError, ValueError, psutil.Error):
+            return
 
     def _url(self, database: str) -> str:
         return f"postgresql://{USER}:@/{database}?host={quote(str(self._sockets))}"

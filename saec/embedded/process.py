@@ -19,6 +19,10 @@ from saec.embedded.errors import EmbeddedStackError, optional_module
 LOG_TAIL_LINES = 20
 
 
+class PartEndedError(EmbeddedStackError):
+    """A part ended by itself while it was starting; the message has the end of its log."""
+
+
 @dataclass(frozen=True)
 class Account:
     """A user and a group of this machine, by number."""
@@ -69,6 +73,8 @@ class Part:
                 **run_as(account),
             )
         self._pid_file.write_text(f"{self._process.pid}\n")
+        # Whoever kills a part waits for it to be gone: leave no zombie.
+        threading.Thread(target=self._process.wait, daemon=True).start()
 
     def wait_until(
         self, ready: Callable[[], bool], stop: threading.Event, timeout_s: float, pause_s: float
@@ -77,7 +83,7 @@ class Part:
         deadline_s = time.monotonic() + timeout_s
         while not ready():
             if not self.is_running:
-                raise EmbeddedStackError(f"{self.name} ended while starting.{self._log_tail()}")
+                raise PartEndedError(f"{self.name} ended while starting.{self._log_tail()}")
             if time.monotonic() > deadline_s:
                 raise EmbeddedStackError(
                     f"{self.name} was not ready within {timeout_s:.0f} s.{self._log_tail()}"

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,7 +66,8 @@ class EmbeddedStack:
         if keeper is None:
             return
         if keeper.stdin:
-            keeper.stdin.close()
+            with suppress(BrokenPipeError):  # it ended already, with a command unread
+                keeper.stdin.close()
         try:
             keeper.wait(STOP_TIMEOUT_S)
         except BaseException:  # a second Ctrl-C ends them at once
