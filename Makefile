@@ -1,1 +1,65 @@
+# One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
+.PHONY: help install demo test lint check up lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV_VERSION := 0.13.9
+
+# The first Python that is new enough; choose another one with `make PYTHON=…`.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$name" && break; done)
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## install everything into .venv, from requirements.lock
+
+demo: $(INSTALLED) ## run the main job on a real Kafka and PostgreSQL, in under a minute
+	@$(BIN)/saec demo
+
+test: $(INSTALLED) ## run the tests: make test ARGS="-k cancel"
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## ruff, its formatter, mypy --strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+check: test lint ## test and lint
+
+up: $(INSTALLED) ## start Kafka, PostgreSQL and SAEC's processes; Ctrl-C stops them
+	@$(BIN)/saec up
+
+# What is locked stays as it is; `make lock UPGRADE=--upgrade` takes the newest versions.
+COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header $(UPGRADE)
+
+lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
+	@test -x $(VENV)/uv/bin/uv || $(BIN)/python -m venv $(VENV)/uv
+	@$(VENV)/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@$(COMPILE) --extra embedded --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
+
+clean: ## remove .venv and what tools left behind; not .saec, which holds data
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { \
+		echo 'SAEC needs Python 3.11 or newer, and found none. Install one, or name it:' \
+			'make PYTHON=/path/to/python' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || test -x $(BIN)/python || { \
+		echo 'This Python cannot make virtual environments (on Debian and Ubuntu: install' \
+			'python3-venv). Or name another one: make PYTHON=/path/to/python' >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo 'Installing what requirements.lock names into $(VENV) …'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--no-build-isolation --editable .
+	@touch $@
