@@ -89,14 +89,14 @@ def prefix(name: str) -> bytes:
 @cache
 def load(name: str) -> Schema:
     """The parsed current schema of an event, by the name of its file."""
-    return parse(directory() / f"{name}.avsc")
+    return parse((directory() / f"{name}.avsc").read_text("utf-8"))
 
 
-def parse(path: Path) -> Schema:
-    """A schema file, parsed, without logical types: ids stay texts and instants stay numbers."""
-    schema = fastavro.parse_schema(_without_logical_types(loads(path.read_text("utf-8"))))
+def parse(text: str) -> Schema:
+    """A schema, parsed, without logical types: ids stay texts and instants stay numbers."""
+    schema = fastavro.parse_schema(_without_logical_types(loads(text)))
     if not isinstance(schema, dict):
-        raise TypeError(f"{path.name} is not a record")
+        raise TypeError("not the schema of a record")
     return schema
 
 
@@ -132,7 +132,7 @@ def _writers() -> dict[bytes, _Writer]:
     for name in names():
         current = load(name)
         for path in released(name):
-            schema = parse(path)
+            schema = parse(path.read_text("utf-8"))
             key = schema_fingerprint(schema)
             same = key == schema_fingerprint(current)
             writers[key] = _Writer(name, schema, None if same else current)

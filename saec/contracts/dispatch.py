@@ -48,8 +48,8 @@ def message_id(request_id: bytes, channel: Channel, customer_id: str | None) -> 
     The customer is empty for PUSH. Request 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10, EMAIL,
     customer 42: a1b5a6f1-dfe4-5aa3-8f98-5d783ebce8e2; PUSH: 680e1ff1-9953-537f-aeed-2008d586d493.
     """
-    name = f"{channel.value}:{customer_id or ''}"
-    digits = sha1(request_id + name.encode(), usedforsecurity=False).hexdigest()
+    name = f"{channel.value}:{customer_id or ''}".encode()
+    digits = sha1(request_id + name, usedforsecurity=False).hexdigest()
     return (
         f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}"
         f"-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:32]}"

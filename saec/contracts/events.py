@@ -6,6 +6,7 @@ message, so no accepted request can poison a batch. JSON and Avro go through the
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Self
 from uuid import UUID
 
@@ -55,6 +56,7 @@ def channels_to_bits(channels: Iterable[Channel]) -> int:
     return bits
 
 
+@cache
 def bits_to_channels(bits: int) -> tuple[Channel, ...]:
     """The channels of an int made by `channels_to_bits`, in canonical order."""
     return tuple(channel for channel, bit in _BITS.items() if bits & bit)

@@ -3,6 +3,8 @@
 Invariant: equal, byte for byte, to what an Avro encoder writes (tested against fastavro).
 """
 
+from functools import lru_cache
+
 
 def long(value: int) -> bytes:
     """An Avro int or long: zigzag, then seven bits a byte, lowest first."""
@@ -30,6 +32,7 @@ def optional_long(value: int | None) -> bytes:
     return b"\x00" if value is None else b"\x02" + long(value)
 
 
+@lru_cache(maxsize=4_096)  # the instants of a batch come again and again
 def _long(value: int) -> bytes:
     zigzag = value << 1 if value >= 0 else (-value << 1) - 1
     if zigzag >> 64:

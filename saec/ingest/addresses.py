@@ -7,7 +7,7 @@ characters, no line ends. Nothing is looked up on the network.
 import re
 
 import phonenumbers
-from email_validator import EmailNotValidError, validate_email
+from email_validator import validate_email
 
 _MAX_PHONE_CHARS = 64
 _PHONE = re.compile(r"\+?[0-9 ().\-/]+")
@@ -16,8 +16,8 @@ _PHONE = re.compile(r"\+?[0-9 ().\-/]+")
 def email(text: str) -> str | None:
     """The normalised address (domain in lower case), or None if it is not a valid one."""
     try:
-        return validate_email(text, check_deliverability=False).normalized
-    except EmailNotValidError:
+        return validate_email(text, check_deliverability=False, strict=True).normalized
+    except ValueError:  # its own error, and what a text that is no Unicode leads to
         return None
 
 
