@@ -21,12 +21,11 @@ ROLES = ("requests", "customers", "dispatch")
 def is_alive(settings: Settings, role: str) -> bool:
     """True when the role's group has a live member at this machine's address."""
     group = settings.group_id(role)
-    described = clients.admin(settings).describe_consumer_groups(
-        [group], request_timeout=TIMEOUT_S
-    )[group]
+    admin = clients.admin(settings)  # kept till it has answered
+    described = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group]
     try:
         members = described.result(TIMEOUT_S).members
-    except KafkaException:
+    except (KafkaException, TimeoutError):
         return False
     address = _own_address(settings.bootstrap_servers)
     return any(member.host.strip("/") == address for member in members)
