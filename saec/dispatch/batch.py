@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from saec.contracts.headers import Headers
 from saec.contracts.ledger import SliceDispatched, SliceSkip
+from saec.kafka.records import Outgoing
 from saec.store.pending import Chosen
 
 
@@ -18,16 +18,6 @@ class Claim:
 
     chosen: Sequence[Chosen]
     batch_nos: Mapping[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One Kafka record, ready to be produced."""
-
-    topic: str
-    value: bytes
-    key: bytes
-    headers: Headers
 
 
 @dataclass(slots=True)
@@ -45,7 +35,7 @@ class Composed:
     """Everything that one Kafka transaction will carry, built before it begins."""
 
     dispatched_at_ms: int
-    records: Sequence[Record]
+    records: Sequence[Outgoing]
     shards: Sequence[ShardBatch]
 
 

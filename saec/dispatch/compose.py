@@ -12,9 +12,10 @@ from saec.contracts.events import Channel, bits_to_channels
 from saec.contracts.ledger import SliceDispatched, SliceSkip
 from saec.contracts.status import EVENT_TYPE as STATUS_TYPE
 from saec.contracts.status import RequestStatus, Status, encode_status
-from saec.dispatch.batch import Claim, Composed, Record, ShardBatch
+from saec.dispatch.batch import Claim, Composed, ShardBatch
 from saec.dispatch.read import Snapshot
 from saec.errors import Reason
+from saec.kafka.records import Outgoing
 from saec.settings import Topics
 from saec.store.customers import Contact
 from saec.store.pending import PendingSlice
@@ -27,7 +28,7 @@ Skips = Counter[tuple[Channel, Reason]]
 def compose(snapshot: Snapshot, claim: Claim, topics: Topics, *, status_sent: bool) -> Composed:
     """Build every record of the batch that `claim` names."""
     batches = {shard: ShardBatch(shard, number) for shard, number in claim.batch_nos.items()}
-    records: list[Record] = []
+    records: list[Outgoing] = []
     for slice_ in snapshot.slices:
         skips: Skips = Counter()
         before = len(records)
@@ -49,7 +50,7 @@ def compose(snapshot: Snapshot, claim: Claim, topics: Topics, *, status_sent: bo
 
 def _messages(
     slice_: PendingSlice, snapshot: Snapshot, topics: Topics, skips: Skips
-) -> Iterator[Record]:
+) -> Iterator[Outgoing]:
     channels = bits_to_channels(slice_.channels)
     if slice_.expires_at_ms is not None and slice_.expires_at_ms <= snapshot.now_ms:
         for channel in channels:
@@ -93,12 +94,12 @@ def _record(
     customer: str | None,
     address: str | None,
     tail: bytes,
-) -> Record:
+) -> Outgoing:
     message_id = dispatch.message_id(slice_.request_id.bytes, channel, customer)
     head = dispatch.recipient_head(message_id, customer, channel, address)
     key = str(slice_.request_id) if customer is None else customer
     traced = headers.cloud_event(dispatch.EVENT_TYPE, SOURCE, message_id, slice_.traceparent)
-    return Record(topic, head + tail, key.encode(), traced)
+    return Outgoing(topic, head + tail, key.encode(), traced)
 
 
 def _statuses(
@@ -106,10 +107,10 @@ def _statuses(
     now_ms: int,
     topics: Topics,
     skips: Skips,
-    sent: list[Record],
+    sent: list[Outgoing],
     *,
     status_sent: bool,
-) -> Iterator[Record]:
+) -> Iterator[Outgoing]:
     counts = {f"{channel}.{reason}": count for (channel, reason), count in sorted(skips.items())}
     if skips:
         reasons = {reason for _, reason in skips}
@@ -133,7 +134,7 @@ def _status(
     status: Status,
     reason: Reason | None,
     counts: Mapping[str, int],
-) -> Record:
+) -> Outgoing:
     value = RequestStatus(
         request_id=str(slice_.request_id),
         status=status,
@@ -142,7 +143,7 @@ def _status(
         counts={**counts, "slice": slice_.slice_no},
     )
     event_id = f"{slice_.request_id}/{slice_.slice_no}/{status}"
-    return Record(
+    return Outgoing(
         topics.status,
         encode_status(value),
         str(slice_.request_id).encode(),

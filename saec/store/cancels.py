@@ -16,14 +16,15 @@ from saec.store.engine import rows
 
 @dataclass(frozen=True, slots=True)
 class CancelRow:
-    """One row of `cancels`, in column order. `status` is a `Status`."""
+    """One row of `cancels`, in column order. `status` is a `Status`; one row decides a request."""
 
     source_partition: int
     source_offset: int
     request_id: UUID
     status: str
-    recipients_stopped: int
-    messages_stopped: int
+    decides: bool
+    recipients_stopped: int = 0
+    messages_stopped: int = 0
 
 
 @dataclass(frozen=True, slots=True)

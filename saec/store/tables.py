@@ -85,6 +85,7 @@ cancels = Table(
     Column("source_offset", BigInteger, nullable=False),
     Column("request_id", Uuid, nullable=False),
     Column("status", Text, nullable=False),
+    Column("decides", Boolean, nullable=False),
     Column("recipients_stopped", Integer, nullable=False),
     Column("messages_stopped", Integer, nullable=False),
     PrimaryKeyConstraint("source_partition", "source_offset"),
@@ -93,6 +94,10 @@ cancels = Table(
         name="status_known",
     ),
     CheckConstraint("(status = 'CANCELLED') = (messages_stopped > 0)", name="stopped_or_not"),
+    CheckConstraint(
+        "case when decides then status in ('CANCELLED', 'TOO_LATE') else status <> 'CANCELLED' end",
+        name="decision_is_final",
+    ),
     Index(None, "request_id"),
 )
 # Only one cancel decides a request; the database itself refuses a second.
@@ -100,7 +105,7 @@ Index(
     "cancels_one_decision_idx",
     cancels.c.request_id,
     unique=True,
-    postgresql_where=cancels.c.status.in_(["CANCELLED", "TOO_LATE"]),
+    postgresql_where=cancels.c.decides,
 )
 
 # What is still to be dispatched, and nothing else: one row a slice, read in primary key order.

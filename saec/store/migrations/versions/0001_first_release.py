@@ -17,11 +17,16 @@ def upgrade() -> None:
         sa.Column("source_offset", sa.BigInteger(), nullable=False),
         sa.Column("request_id", sa.Uuid(), nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("decides", sa.Boolean(), nullable=False),
         sa.Column("recipients_stopped", sa.Integer(), nullable=False),
         sa.Column("messages_stopped", sa.Integer(), nullable=False),
         sa.CheckConstraint(
             "(status = 'CANCELLED') = (messages_stopped > 0)",
             name=op.f("cancels_stopped_or_not_check"),
+        ),
+        sa.CheckConstraint(
+            "case when decides then status in ('CANCELLED', 'TOO_LATE') else status <> 'CANCELLED' end",
+            name=op.f("cancels_decision_is_final_check"),
         ),
         sa.CheckConstraint(
             "status in ('CANCELLED', 'TOO_LATE', 'ALREADY_CANCELLED', 'UNKNOWN_REQUEST', 'REJECTED')",
@@ -34,7 +39,7 @@ def upgrade() -> None:
         "cancels",
         ["request_id"],
         unique=True,
-        postgresql_where=sa.text("status IN ('CANCELLED', 'TOO_LATE')"),
+        postgresql_where=sa.text("decides"),
     )
     op.create_index(op.f("cancels_request_id_idx"), "cancels", ["request_id"], unique=False)
     op.create_table(

@@ -1,0 +1,98 @@
+"""Builds what ingest says: statuses, and copies of what was refused.
+
+Invariant: the same source record gives the same answer byte for byte; nothing here quotes a value.
+"""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from saec.contracts import headers
+from saec.contracts.rejected import RejectedError
+from saec.contracts.status import EVENT_TYPE, RequestStatus, Status, encode_status
+from saec.errors import Reason
+from saec.ingest.decide import Verdict
+from saec.kafka.records import Incoming, Outgoing
+from saec.settings import Topics
+
+_NO_COUNTS: Mapping[str, int] = {}
+
+
+def request_status(
+    topics: Topics,
+    source: Incoming,
+    request_id: UUID | None,
+    verdict: Verdict,
+    counts: Mapping[str, int] = _NO_COUNTS,
+) -> Outgoing:
+    """The answer to a record of the requests topic, keyed by the request id if it is known."""
+    subject = None if request_id is None else str(request_id)
+    return _status(
+        topics,
+        source,
+        RequestStatus(
+            request_id=subject,
+            status=verdict.status,
+            at_ms=source.appended_at_ms,
+            reason=verdict.reason,
+            counts=counts,
+            detail=verdict.detail,
+        ),
+        subject,
+        "/saec/requests",
+    )
+
+
+def customer_status(
+    topics: Topics, source: Incoming, customer_id: str | None, reason: Reason, detail: str
+) -> Outgoing:
+    """What was refused of a record of the customers topic."""
+    return _status(
+        topics,
+        source,
+        RequestStatus(
+            request_id=None,
+            customer_id=customer_id,
+            status=Status.REJECTED,
+            at_ms=source.appended_at_ms,
+            reason=reason,
+            detail=detail,
+        ),
+        customer_id,
+        "/saec/customers",
+    )
+
+
+def rejected_copy(topics: Topics, source: Incoming, verdict: Verdict, *, keep: bool) -> Outgoing:
+    """The record for saec.rejected: as it came, without the value unless `keep`."""
+    reason = Reason.INVALID_EVENT if verdict.reason is None else verdict.reason
+    return Outgoing(
+        topics.rejected,
+        source.value if keep else None,
+        source.key,
+        [
+            ("saec-reason", reason.value.encode()),
+            ("saec-detail", (verdict.detail or "").encode()),
+            ("saec-source-topic", source.topic.encode()),
+            ("saec-source-partition", str(source.partition).encode()),
+            ("saec-source-offset", str(source.offset).encode()),
+        ],
+    )
+
+
+def verdict_of(error: RejectedError) -> Verdict:
+    """The refusal of a record that is no valid event."""
+    return Verdict(Status.REJECTED, error.reason, error.detail)
+
+
+def _status(
+    topics: Topics, source: Incoming, status: RequestStatus, key: str | None, origin: str
+) -> Outgoing:
+    event_id = f"{source.topic}/{source.partition}/{source.offset}"
+    if status.customer_id is not None:
+        event_id += f"/{status.reason}"
+    return Outgoing(
+        topics.status,
+        encode_status(status),
+        None if key is None else key.encode(),
+        headers.cloud_event(EVENT_TYPE, origin, event_id, headers.traceparent(source.headers)),
+    )

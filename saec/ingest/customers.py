@@ -1,0 +1,93 @@
+"""Takes a batch of the customers topic into the registry.
+
+Invariant: an address in the registry is valid and in one form; an invalid one is kept out, with a
+status, while the customer's other channels go on working.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Engine
+
+from saec.contracts.decode import decode_customer
+from saec.contracts.events import CustomerErased, CustomerRegistered, channels_to_bits
+from saec.contracts.rejected import RejectedError
+from saec.errors import Reason
+from saec.ingest import addresses, answers
+from saec.kafka.records import Incoming, Outgoing
+from saec.settings import Settings
+from saec.store.customers import CustomerRow, upsert_customers
+from saec.store.engine import transaction
+from saec.store.positions import save_positions
+
+
+class CustomerIntake:
+    """Ingest of the customers topic."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._topics = settings.topics
+        self._engine = engine
+
+    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Store a batch; returns what was refused of it.
+
+        Raises:
+            StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
+        """
+        rows: list[CustomerRow] = []
+        said: list[Outgoing] = []
+        for source in batch:
+            try:
+                event = decode_customer(
+                    source.key, source.value, source.headers, self._settings.max_request_bytes
+                )
+            except RejectedError as error:
+                said += self._refusal(source, error)
+                continue
+            row = _row(source, event)
+            rows.append(row)
+            said += self._kept_out(source, event, row)
+        with transaction(self._engine) as connection:
+            upsert_customers(connection, rows)
+            save_positions(connection, self._topics.customers, next_offsets)
+        return said
+
+    def _refusal(self, source: Incoming, error: RejectedError) -> Iterable[Outgoing]:
+        verdict = answers.verdict_of(error)
+        yield answers.customer_status(
+            self._topics, source, error.customer_id, error.reason, error.detail
+        )
+        # Without the bytes: they are somebody's addresses.
+        yield answers.rejected_copy(self._topics, source, verdict, keep=False)
+
+    def _kept_out(
+        self, source: Incoming, event: CustomerRegistered | CustomerErased, row: CustomerRow
+    ) -> Iterable[Outgoing]:
+        if isinstance(event, CustomerErased):
+            return
+        if event.email is not None and row.email is None:
+            yield answers.customer_status(
+                self._topics, source, event.id, Reason.INVALID_EMAIL, "email: kept out"
+            )
+        if event.phone is not None and row.phone is None:
+            yield answers.customer_status(
+                self._topics, source, event.id, Reason.INVALID_PHONE, "phone: kept out"
+            )
+
+
+def _row(source: Incoming, event: CustomerRegistered | CustomerErased) -> CustomerRow:
+    email, phone, opted_out = None, None, 0
+    if isinstance(event, CustomerRegistered):
+        email = None if event.email is None else addresses.email(event.email)
+        phone = None if event.phone is None else addresses.phone(event.phone)
+        opted_out = channels_to_bits(event.opted_out)
+    return CustomerRow(
+        customer_id=event.id,
+        email=email,
+        phone=phone,
+        opted_out=opted_out,
+        erased=isinstance(event, CustomerErased),
+        appended_at_ms=source.appended_at_ms,
+        source_partition=source.partition,
+        source_offset=source.offset,
+    )

@@ -1,0 +1,113 @@
+"""The loop of both consumers: read a batch, store it, answer it; after any failure start anew.
+
+Invariant: a batch is stored before it is answered, and its offsets go with the answers.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+from sqlalchemy import Engine
+
+from saec.clock import Clock
+from saec.errors import ConfigurationError
+from saec.kafka.intake import Intake
+from saec.kafka.records import Incoming, Outgoing
+from saec.settings import Settings
+from saec.store.engine import transaction
+from saec.store.positions import read_positions
+
+_BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+
+_log = structlog.get_logger("saec.ingest")
+
+
+class Taker(Protocol):
+    """What stores a batch: see `saec.ingest.requests` and `saec.ingest.customers`."""
+
+    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Store a batch and the offsets behind it; returns the answers."""
+        ...
+
+
+class IngestLoop:
+    """Keeps one source topic flowing into a taker. `run` loops, `run_once` takes one batch."""
+
+    def __init__(
+        self, open_intake: Callable[[], Intake], taker: Taker, clock: Clock, role: str
+    ) -> None:
+        self._open_intake = open_intake
+        self._taker = taker
+        self._clock = clock
+        self._role = role
+        self._stop = threading.Event()
+        self._intake: Intake | None = None
+        self._failures = 0
+
+    def run(self) -> None:
+        """Batch after batch, until `stop`.
+
+        Raises:
+            ConfigurationError: the topic cannot be read on; trying again would not help.
+        """
+        while not self._stop.is_set():
+            try:
+                self.run_once()
+                self._failures = 0
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                self._start_anew(error)
+
+    def run_once(self) -> int:
+        """Take one batch; returns how many records it had.
+
+        Raises:
+            SaecError: the batch may or may not have been stored or answered; it will come again.
+        """
+        if self._intake is None:
+            self._intake = self._open_intake()
+        batch = self._intake.read()
+        if not batch:
+            return 0
+        next_offsets: dict[int, int] = {}
+        for record in batch:
+            next_offsets[record.partition] = record.offset + 1
+        answers = self._taker.take(batch, next_offsets)
+        self._intake.answer(answers, next_offsets)
+        _log.info("batch taken", role=self._role, records=len(batch), answers=len(answers))
+        return len(batch)
+
+    def stop(self) -> None:
+        """Make `run` return after the batch it is in; safe in a signal handler."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Leave the group."""
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
+
+    def _start_anew(self, error: Exception) -> None:
+        pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
+        self._failures += 1
+        _log.warning(
+            "batch abandoned, it will be taken again",
+            role=self._role,
+            error=str(error),
+            kind=type(error).__name__,
+            retry_s=pause_s,
+        )
+        self.close()
+        self._clock.wait(self._stop, pause_s)
+
+
+def opener(settings: Settings, engine: Engine, role: str, topic: str) -> Callable[[], Intake]:
+    """What opens the intake of a topic, from where the store knows it."""
+
+    def saved() -> dict[int, int]:
+        with transaction(engine) as connection:
+            return read_positions(connection, topic)
+
+    return lambda: Intake(settings, role, topic, saved)

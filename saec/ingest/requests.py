@@ -1,0 +1,189 @@
+"""Takes a batch of the requests topic into the store, and says what became of each record.
+
+Invariant: when `take` returns, everything it answers is committed in PostgreSQL, with the
+positions behind the batch; taking the same batch again gives the same rows and answers.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from saec.contracts import headers
+from saec.contracts.decode import decode_request
+from saec.contracts.dispatch import encode_message
+from saec.contracts.events import CancelRequested, ScheduleRequested, channels_to_bits
+from saec.contracts.rejected import RejectedError
+from saec.contracts.status import Status
+from saec.ingest import answers, decide
+from saec.ingest.cancels import Cancelling, Decision, cancel_answers, decide_cancels
+from saec.ingest.decide import Limits, Verdict
+from saec.ingest.slices import cut
+from saec.kafka.records import Incoming, Outgoing
+from saec.settings import Settings
+from saec.store import requests
+from saec.store.engine import transaction
+from saec.store.positions import save_positions
+from saec.store.requests import RequestRow, SliceRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Schedule:
+    """A valid request of a batch. `refused` is why it could not be accepted under a new id."""
+
+    source: Incoming
+    event: ScheduleRequested
+    slices: Sequence[SliceRow]
+    content_hash: bytes
+    refused: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A record that is no valid event."""
+
+    source: Incoming
+    error: RejectedError
+
+
+class RequestIntake:
+    """Ingest of the requests topic."""
+
+    def __init__(self, settings: Settings, engine: Engine, shard_count: int) -> None:
+        self._settings = settings
+        self._topics = settings.topics
+        self._engine = engine
+        self._shards = shard_count
+        self._limits = Limits.of(settings.grace_s, settings.horizon_days)
+
+    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Store a batch; returns the answers to it.
+
+        Raises:
+            StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
+        """
+        records = [self._decode(source) for source in batch]
+        schedules = [record for record in records if isinstance(record, _Schedule)]
+        stops = [record for record in records if isinstance(record, Cancelling)]
+        refused = [record for record in records if isinstance(record, _Refused)]
+        with transaction(self._engine) as connection:
+            verdicts = self._store(connection, schedules)
+            if not stops:
+                save_positions(connection, self._topics.requests, next_offsets)
+        decisions: list[Decision] = []
+        if stops:
+            # Apart from the COPY above: the locks that dispatch waits for are held briefly.
+            with transaction(self._engine) as connection:
+                decisions = decide_cancels(connection, stops, self._shards)
+                save_positions(connection, self._topics.requests, next_offsets)
+        return [
+            *self._schedule_answers(schedules, verdicts),
+            *cancel_answers(self._topics, decisions),
+            *self._refusals(refused),
+        ]
+
+    def _decode(self, source: Incoming) -> _Schedule | Cancelling | _Refused:
+        try:
+            event = decode_request(source.value, source.headers, self._settings.max_request_bytes)
+        except RejectedError as error:
+            return _Refused(source, error)
+        if isinstance(event, CancelRequested):
+            return Cancelling(source, event)
+        slices = cut(
+            event,
+            shards=self._shards,
+            most_recipients=self._settings.slice_recipients,
+            traceparent=headers.traceparent(source.headers),
+        )
+        refused = decide.refusal(event, source.appended_at_ms, self._limits)
+        return _Schedule(source, event, slices, _content_hash(event), refused)
+
+    def _store(self, connection: Connection, schedules: Sequence[_Schedule]) -> list[Verdict]:
+        """Store the requests whose id is new; the verdict on each of `schedules`."""
+        first: dict[UUID, _Schedule] = {}
+        for one in schedules:
+            if one.refused is None:
+                first.setdefault(one.event.id, one)
+        new = requests.insert_requests(connection, [_row(one) for one in first.values()])
+        requests.insert_slices(
+            connection, (row for one in first.values() if one.event.id in new for row in one.slices)
+        )
+        open_ = {
+            one.event.id
+            for one in schedules
+            if one.event.id not in new or first[one.event.id] is not one
+        }
+        stored = requests.read_requests(connection, open_)
+        return [
+            Verdict(Status.ACCEPTED)
+            if one.event.id not in open_
+            else decide.schedule(
+                one.source, one.content_hash, one.refused, stored.get(one.event.id)
+            )
+            for one in schedules
+        ]
+
+    def _schedule_answers(
+        self, schedules: Sequence[_Schedule], verdicts: Sequence[Verdict]
+    ) -> Iterable[Outgoing]:
+        for one, verdict in zip(schedules, verdicts, strict=True):
+            accepted = verdict.status in {Status.ACCEPTED, Status.DUPLICATE}
+            counts = _counts(one.slices) if accepted else {}
+            yield answers.request_status(self._topics, one.source, one.event.id, verdict, counts)
+            if not accepted:
+                yield answers.rejected_copy(self._topics, one.source, verdict, keep=True)
+
+    def _refusals(self, refused: Sequence[_Refused]) -> Iterable[Outgoing]:
+        for one in refused:
+            verdict = answers.verdict_of(one.error)
+            yield answers.request_status(self._topics, one.source, one.error.request_id, verdict)
+            yield answers.rejected_copy(self._topics, one.source, verdict, keep=True)
+
+
+def _row(one: _Schedule) -> RequestRow:
+    event = one.event
+    counts = _counts(one.slices)
+    return RequestRow(
+        event.id,
+        event.requester,
+        event.campaign_id,
+        channels_to_bits(event.channels),
+        event.lane.rank,
+        event.due_at_ms,
+        event.expires_at_ms,
+        counts["recipients"],
+        counts["messages"],
+        len(one.slices),
+        one.content_hash,
+        one.source.partition,
+        one.source.offset,
+        one.source.appended_at_ms,
+    )
+
+
+def _counts(slices: Sequence[SliceRow]) -> dict[str, int]:
+    return {
+        "recipients": sum(row.recipients for row in slices),
+        "messages": sum(row.messages for row in slices),
+    }
+
+
+def _content_hash(event: ScheduleRequested) -> bytes:
+    """The same for the same content, in whatever encoding it came."""
+    ordered = event.message.model_copy(
+        update={"attributes": dict(sorted(event.message.attributes.items()))}
+    )
+    head = (
+        event.requester,
+        event.campaign_id,
+        channels_to_bits(event.channels),
+        event.customers,
+        event.due_at_ms,
+        event.expires_at_ms,
+        event.lane.rank,
+    )
+    digest = blake2b(repr(head).encode(), digest_size=16)
+    digest.update(encode_message(ordered))
+    return digest.digest()

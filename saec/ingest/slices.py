@@ -1,0 +1,70 @@
+"""Cuts a request into slices: what is claimed, dispatched and cancelled as a unit.
+
+Pure. Invariant: every customer and channel of the request is in exactly one slice, PUSH alone in
+one of its own, and no slice makes more bytes than a batch may carry.
+"""
+
+from collections.abc import Iterator
+
+from saec.contracts.dispatch import encode_message
+from saec.contracts.events import Channel, ScheduleRequested, channels_to_bits
+from saec.store.requests import SliceRow
+from saec.store.shards import shard_of
+
+MESSAGE_SCHEMA_VERSION = 1
+_SLICE_BYTES = 8 * 1024 * 1024
+
+
+def cut(
+    event: ScheduleRequested, *, shards: int, most_recipients: int, traceparent: str | None
+) -> list[SliceRow]:
+    """The slices of a request, numbered from 0."""
+    message = encode_message(event.message)
+    parts = list(_parts(event, len(message), most_recipients))
+    return [
+        _row(event, number, part, shard_of(event.id, shards), message, traceparent)
+        for number, part in enumerate(parts)
+    ]
+
+
+_Part = tuple[tuple[Channel, ...], tuple[str, ...]]
+
+
+def _parts(event: ScheduleRequested, message_bytes: int, most_recipients: int) -> Iterator[_Part]:
+    personal = tuple(channel for channel in event.channels if channel is not Channel.PUSH)
+    if personal:
+        by_size = _SLICE_BYTES // (message_bytes * len(personal))
+        step = max(1, min(most_recipients, by_size))
+        for start in range(0, len(event.customers), step):
+            yield personal, event.customers[start : start + step]
+    if Channel.PUSH in event.channels:
+        yield (Channel.PUSH,), ()
+
+
+def _row(
+    event: ScheduleRequested,
+    number: int,
+    part: _Part,
+    shard: int,
+    message: bytes,
+    traceparent: str | None,
+) -> SliceRow:
+    channels, customers = part
+    recipients = max(1, len(customers))
+    return SliceRow(
+        shard=shard,
+        lane=event.lane.rank,
+        due_at_ms=event.due_at_ms,
+        request_id=event.id,
+        slice_no=number,
+        expires_at_ms=event.expires_at_ms,
+        channels=channels_to_bits(channels),
+        recipients=recipients,
+        messages=recipients * len(channels),
+        requester=event.requester,
+        campaign_id=event.campaign_id,
+        traceparent=traceparent,
+        customers=customers,
+        schema_version=MESSAGE_SCHEMA_VERSION,
+        message=message,
+    )

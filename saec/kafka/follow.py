@@ -1,0 +1,185 @@
+"""Reads any topic as everybody else does: read_committed, in no group, committing nothing.
+
+Owns where reading starts and when it is at the end. Invariant: the end is the watermark as it was
+seen at the start (for a whole topic), never a pause in what arrives.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from saec.contracts.headers import RawHeaders
+from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.kafka import clients
+from saec.settings import Settings
+
+_TIMEOUT_S = 10.0
+_POLL_RECORDS = 1_000
+_WHOLE_POLL_S = 0.2
+_SILENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Start at the oldest record that is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Start with what arrives from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Start with the first record whose timestamp is at `at_ms` (epoch milliseconds) or later."""
+
+    at_ms: int
+
+
+Start = Beginning | End | Since
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One record. Its timestamp is in epoch milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None = field(repr=False)
+    value: bytes | None = field(repr=False)
+    headers: RawHeaders = field(repr=False)
+
+
+_Place = tuple[str, int]
+
+
+class Follower:
+    """A reader of some topics. Use it as a context manager.
+
+    Raises from anywhere:
+        BrokerUnavailableError: no answer.
+        ConfigurationError: a topic does not exist.
+    """
+
+    def __init__(self, settings: Settings, topics: Sequence[str], start: Start) -> None:
+        self._consumer: Consumer = clients.consumer(
+            settings, settings.group_id("reader"), **{"enable.partition.eof": True}
+        )
+        try:
+            self._left = self._assign(topics, start)
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    @property
+    def at_end(self) -> bool:
+        """True once everything was read that stood in the topics when this was made."""
+        return not self._left
+
+    def poll(self, timeout_s: float) -> list[Received]:
+        """What arrives within `timeout_s` seconds; returns early with 1,000 records."""
+        received = []
+        for message in self._translated(self._consumer.consume, _POLL_RECORDS, timeout_s):
+            error = message.error()
+            place = (message.topic(), message.partition())
+            if error is None:
+                self._reach(place, message.offset() + 1)
+                received.append(_received(message))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
+                # Also past the control records, which never arrive as messages.
+                self._reach(place, message.offset())
+            elif not error.retriable():
+                raise BrokerUnavailableError(f"reading {place[0]}: {error.str()}")
+        return received
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _reach(self, place: _Place, offset: int) -> None:
+        if offset >= self._left.get(place, offset + 1):
+            del self._left[place]
+
+    def _assign(self, topics: Sequence[str], start: Start) -> dict[_Place, int]:
+        """Start reading; returns the ends of the partitions that hold something to read."""
+        places = self._places(topics)
+        ends = {}
+        starts = {}
+        for place in places:
+            low, high = self._translated(
+                self._consumer.get_watermark_offsets,
+                TopicPartition(*place),
+                timeout=_TIMEOUT_S,
+                cached=False,
+            )
+            starts[place] = low if isinstance(start, Beginning) else high
+            ends[place] = high
+        if isinstance(start, Since):
+            starts |= self._since(places, start.at_ms)
+        self._consumer.assign([TopicPartition(*place, starts[place]) for place in places])
+        return {place: end for place, end in ends.items() if starts[place] < end}
+
+    def _places(self, topics: Sequence[str]) -> list[_Place]:
+        known = self._translated(self._consumer.list_topics, timeout=_TIMEOUT_S).topics
+        missing = [topic for topic in topics if topic not in known]
+        if missing:
+            raise ConfigurationError(f"topics are missing: {', '.join(missing)}; run `saec init`")
+        return [(topic, partition) for topic in topics for partition in known[topic].partitions]
+
+    def _since(self, places: list[_Place], at_ms: int) -> dict[_Place, int]:
+        """The offsets of an instant; a partition that holds nothing so young is left out."""
+        asked = [TopicPartition(*place, at_ms) for place in places]
+        found = self._translated(self._consumer.offsets_for_times, asked, timeout=_TIMEOUT_S)
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def _translated(self, call: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except KafkaException as error:
+            raise BrokerUnavailableError(
+                f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
+            ) from None
+
+
+def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Iterator[Received]:
+    """Every record from `start` to where the topics end now.
+
+    Raises:
+        BrokerUnavailableError: nothing arrived for 30 s although the end was not reached.
+    """
+    with Follower(settings, topics, start) as follower:
+        silent_s = 0.0
+        while not follower.at_end:
+            received = follower.poll(_WHOLE_POLL_S)
+            yield from received
+            silent_s = 0.0 if received else silent_s + _WHOLE_POLL_S
+            if silent_s > _SILENCE_S:
+                raise BrokerUnavailableError("Kafka stopped answering before the topic's end")
+
+
+def _received(message: Any) -> Received:
+    return Received(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp_ms=message.timestamp()[1],
+        key=message.key(),
+        value=message.value(),
+        headers=message.headers(),
+    )

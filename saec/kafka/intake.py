@@ -1,0 +1,175 @@
+"""Reads a source topic in batches, and answers each batch exactly once.
+
+Owns one consumer and one transactional producer. Invariant: a batch's answers and its consumer
+offsets become visible together, after the caller stored the batch; a partition starts where both
+the group and the store know it, or not at all.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.kafka import clients
+from saec.kafka.records import Incoming, Outgoing
+from saec.kafka.transaction import TransactionalProducer
+from saec.settings import Settings
+
+_CALL_TIMEOUT_S = 30.0
+_CHUNK_RECORDS = 500
+_BATCH_BYTES = 16 * 1024 * 1024
+_LOG_APPEND_TIME = 2
+
+_FIRST_WAIT_S = 0.5
+
+
+class Intake:
+    """One member of the group that reads a source topic.
+
+    `saved` gives the next offset of each partition that the store holds: partition -> offset.
+    """
+
+    def __init__(
+        self, settings: Settings, role: str, topic: str, saved: Callable[[], Mapping[int, int]]
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._saved = saved
+        self._failure: Exception | None = None
+        self._group: Any = None
+        self._producer = TransactionalProducer(settings, role)
+        static = {"group.instance.id": f"{settings.instance}"} if settings.instance else {}
+        self._consumer = clients.consumer(
+            settings,
+            settings.group_id(role),
+            **{
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 500,
+                "partition.assignment.strategy": "range",
+                "queued.max.messages.kbytes": 16_384,
+                **static,
+            },
+        )
+        self._consumer.subscribe([topic], on_assign=self._assign)
+
+    def read(self) -> list[Incoming]:
+        """The next batch; empty when nothing came within half a second.
+
+        Raises:
+            ConfigurationError: this topic cannot be read on; says what to do.
+            BrokerUnavailableError: the group or the broker failed; start anew.
+        """
+        # Taken before reading: an answer under a newer membership than the batch's would pass.
+        self._group = self._consumer.consumer_group_metadata()
+        records = self._checked(self._consumer.consume(1, _FIRST_WAIT_S))
+        size = sum(len(record.value or b"") for record in records)
+        wait_s = self._settings.ingest_wait_ms / 1000
+        while records and len(records) < self._settings.ingest_batch_records:
+            if size >= _BATCH_BYTES:
+                break
+            room = min(_CHUNK_RECORDS, self._settings.ingest_batch_records - len(records))
+            more = self._checked(self._consumer.consume(room, wait_s))
+            records += more
+            size += sum(len(record.value or b"") for record in more)
+            if len(more) < room:
+                break
+        return records
+
+    def answer(self, answers: Iterable[Outgoing], next_offsets: Mapping[int, int]) -> None:
+        """Publish the answers to the batch that was read last, with its offsets.
+
+        Raises:
+            InDoubtError: unknown whether it was done; the batch will come again.
+        """
+        offsets = {(self._topic, partition): at for partition, at in next_offsets.items()}
+        self._producer.begin()
+        for record in answers:
+            self._producer.produce(record.topic, record.value, record.key, record.headers)
+        self._producer.send_offsets(offsets, self._group)
+        self._producer.commit()
+
+    def close(self) -> None:
+        """Leave the group; what was read and not answered comes again."""
+        self._producer.discard()
+        self._consumer.close()
+
+    def _checked(self, messages: list[Any]) -> list[Incoming]:
+        if self._failure is not None:
+            raise self._failure
+        return [_incoming(message) for message in messages if not _is_error(message)]
+
+    def _assign(self, consumer: Any, partitions: list[Any]) -> None:
+        """Start each partition; a failure is raised by `read`, outside of the client's callback."""
+        try:
+            consumer.assign(self._starts(consumer, partitions))
+        except Exception as error:
+            self._failure = _translated(error)
+
+    def _starts(self, consumer: Any, partitions: list[Any]) -> list[Any]:
+        saved = self._saved()
+        committed = consumer.committed(partitions, timeout=_CALL_TIMEOUT_S)
+        starts = []
+        for source in committed:
+            group = None if source.offset < 0 else source.offset
+            oldest, _ = consumer.get_watermark_offsets(source, timeout=_CALL_TIMEOUT_S)
+            name = f"{source.topic} partition {source.partition}"
+            at = start_offset(name, group, saved.get(source.partition), oldest)
+            starts.append(TopicPartition(source.topic, source.partition, at))
+        return starts
+
+
+def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -> int:
+    """Where to start a partition: never behind what was stored, never over a gap.
+
+    Raises:
+        ConfigurationError: the store went back in time, or retention passed the position.
+    """
+    if group is not None and (saved is None or saved < group):
+        raise ConfigurationError(
+            f"{name}: the database knows it up to {saved}, the group up to {group}: the database "
+            "went back in time; restore it with `saec recover` before dispatch goes on"
+        )
+    start = group if group is not None else saved
+    if start is None:
+        return oldest
+    if start < oldest:
+        raise ConfigurationError(
+            f"{name}: offsets {start} to {oldest - 1} were deleted before they were read; "
+            "lengthen the topic's retention, and have the requesters send those again"
+        )
+    return start
+
+
+def _is_error(message: Any) -> bool:
+    """True for what is no record. Errors the client recovers from by itself are passed over."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        raise ConfigurationError(f"{message.topic()}: {error.str()}; was the topic recreated?")
+    if error.fatal() or not error.retriable():
+        raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
+    return True
+
+
+def _incoming(message: Any) -> Incoming:
+    kind, appended_at_ms = message.timestamp()
+    if kind != _LOG_APPEND_TIME:
+        raise ConfigurationError(
+            f"{message.topic()} must have message.timestamp.type=LogAppendTime, since verdicts "
+            "depend on the append time: alter the topic, or let `saec init` create it"
+        )
+    return Incoming(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        appended_at_ms,
+        message.key(),
+        message.value(),
+        message.headers(),
+    )
+
+
+def _translated(error: Exception) -> Exception:
+    return BrokerUnavailableError(str(error)) if isinstance(error, KafkaException) else error
