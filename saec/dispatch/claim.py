@@ -7,13 +7,11 @@ applied are exactly those committed, and a batch number is never given twice.
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
-from sqlalchemy import Connection, Engine
-
 from saec.contracts.events import Channel, Lane
 from saec.dispatch.batch import Claim, Finished
 from saec.dispatch.errors import HaltError
 from saec.store import pending, shards
-from saec.store.engine import transaction
+from saec.store.engine import Connection, Engine, transaction
 from saec.store.pending import Chosen, SkipRow
 from saec.store.shards import Owned, UnexpectedBatchError
 

@@ -6,13 +6,11 @@ Invariant: contacts, opt-outs and expiry are decided by this snapshot, taken aft
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from saec.dispatch.batch import Claim
 from saec.dispatch.errors import HaltError
 from saec.store import pending, shards
 from saec.store.customers import Contact, read_contacts
-from saec.store.engine import transaction
+from saec.store.engine import Engine, transaction
 from saec.store.pending import PendingSlice
 from saec.store.shards import Owned
 

@@ -8,7 +8,6 @@ import threading
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Engine
 
 from saec.clock import Clock
 from saec.dispatch.batch import Finished
@@ -24,7 +23,7 @@ from saec.kafka.membership import Membership, MembershipError
 from saec.kafka.transaction import TransactionalProducer
 from saec.settings import Settings
 from saec.store import pending, shards
-from saec.store.engine import transaction
+from saec.store.engine import Engine, transaction
 from saec.store.shards import Owned
 
 _CLAIM_AT_LEAST_EVERY_S = 1.0

@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine
-
 from saec.clock import Clock
 from saec.contracts.ledger import ShardTaken
 from saec.dispatch import claim
@@ -22,7 +20,7 @@ from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import TransactionalProducer, fence
 from saec.settings import Settings
 from saec.store import pending, shards
-from saec.store.engine import transaction
+from saec.store.engine import Engine, transaction
 from saec.store.shards import Owned
 
 _SETTLE_WAIT_S = 1.0

@@ -7,8 +7,6 @@ are committed, so that no slice is stopped and dispatched.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
-
 from saec.contracts.events import CancelRequested
 from saec.contracts.status import Status
 from saec.errors import Reason
@@ -18,6 +16,7 @@ from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Topics
 from saec.store import cancels, requests, shards
 from saec.store.cancels import CancelRow, Stopped
+from saec.store.engine import Connection
 from saec.store.requests import StoredRequest
 
 

@@ -6,8 +6,6 @@ status, while the customer's other channels go on working.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Engine
-
 from saec.contracts.decode import decode_customer
 from saec.contracts.events import CustomerErased, CustomerRegistered, channels_to_bits
 from saec.contracts.rejected import RejectedError
@@ -16,7 +14,7 @@ from saec.ingest import addresses, answers
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store.customers import CustomerRow, upsert_customers
-from saec.store.engine import transaction
+from saec.store.engine import Engine, transaction
 from saec.store.positions import save_positions
 
 

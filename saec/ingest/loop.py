@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import structlog
-from sqlalchemy import Engine
 
 from saec.clock import Clock
 from saec.errors import ConfigurationError
 from saec.kafka.intake import Intake
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
-from saec.store.engine import transaction
+from saec.store.engine import Engine, transaction
 from saec.store.positions import read_positions
 
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine
-
 from saec.contracts import headers
 from saec.contracts.decode import decode_request
 from saec.contracts.dispatch import encode_message
@@ -24,7 +22,7 @@ from saec.ingest.slices import cut
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store import requests
-from saec.store.engine import transaction
+from saec.store.engine import Connection, Engine, transaction
 from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
 

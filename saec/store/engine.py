@@ -13,6 +13,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from saec.errors import SaecError, StoreUnavailableError
 
+__all__ = [
+    "Connection",
+    "Engine",
+    "StoreConflictError",
+    "count",
+    "open_engine",
+    "rows",
+    "transaction",
+]
+
 # Bounds of every statement. JIT compiles longer than a claim takes.
 _SESSION = {
     "statement_timeout": "60s",

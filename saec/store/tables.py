@@ -35,10 +35,10 @@ metadata = MetaData(
 installation = Table(
     "installation",
     metadata,
-    Column("only", Boolean, primary_key=True, server_default="true"),
+    Column("singleton", Boolean, primary_key=True, server_default="true"),
     Column("topic_prefix", Text, nullable=False),
     Column("shards", Integer, nullable=False),
-    CheckConstraint("only", name="one_row"),
+    CheckConstraint("singleton", name="one_row"),
     CheckConstraint("shards > 0", name="shards_positive"),
 )
 

@@ -70,12 +70,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "installation",
-        sa.Column("only", sa.Boolean(), server_default="true", nullable=False),
+        sa.Column("singleton", sa.Boolean(), server_default="true", nullable=False),
         sa.Column("topic_prefix", sa.Text(), nullable=False),
         sa.Column("shards", sa.Integer(), nullable=False),
-        sa.CheckConstraint("only", name=op.f("installation_one_row_check")),
+        sa.CheckConstraint("singleton", name=op.f("installation_one_row_check")),
         sa.CheckConstraint("shards > 0", name=op.f("installation_shards_positive_check")),
-        sa.PrimaryKeyConstraint("only", name=op.f("installation_pkey")),
+        sa.PrimaryKeyConstraint("singleton", name=op.f("installation_pkey")),
     )
     op.create_table(
         "pending",
