@@ -125,12 +125,19 @@ def _innermost(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+def _close_refusal(response: Any, *_args: Any, **_options: Any) -> None:
+    """The library forgets a connection whose answer it does not read."""
+    if not response.ok:
+        response.close()
+
+
 def _downloader(maven: Any) -> Any:
-    """The library's downloader, made silent and bounded: it prints, and waits for ever."""
+    """The library's downloader, made silent, bounded and tidy."""
 
     class BoundedRequestor(maven.Requestor):  # type: ignore[misc]
         def request(self, *args: Any, **options: Any) -> Any:
             options.setdefault("timeout", (CONNECT_TIMEOUT_S, READ_TIMEOUT_S))
+            options.setdefault("hooks", {"response": _close_refusal})
             return super().request(*args, **options)
 
     maven.downloader.print = lambda *_args, **_options: None
