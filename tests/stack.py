@@ -6,6 +6,7 @@ the embedded stack. Invariant: a test gets topics and a database of its own, gon
 
 import gc
 import os
+import re
 import secrets
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
+import pytest
 from confluent_kafka.admin import AdminClient
 
 from saec.embedded import EmbeddedStack
@@ -123,7 +125,10 @@ class Choice:
 
 def choose() -> Choice:
     """Look which parts there are. Starts nothing."""
-    if "SAEC_TEST_BOOTSTRAP" in os.environ or "SAEC_TEST_DSN" in os.environ:
+    given = {"SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN"} & set(os.environ)
+    if len(given) == 1:
+        raise pytest.UsageError("Set both SAEC_TEST_BOOTSTRAP and SAEC_TEST_DSN, or neither.")
+    if given:
         return Choice("SAEC_TEST_BOOTSTRAP and SAEC_TEST_DSN", _given)
     if _docker_answers():
         return Choice(f"Docker: {KAFKA_IMAGE}, {POSTGRES_IMAGE}", _docker)
@@ -178,10 +183,9 @@ def _docker(description: str) -> Iterator[Stack]:
     kafka = kafka.waiting_for(LogMessageWaitStrategy("Kafka Server started"))
     postgres = DockerContainer(POSTGRES_IMAGE).with_exposed_ports(5432)
     postgres = postgres.with_env("POSTGRES_PASSWORD", "saec").with_env("POSTGRES_DB", "saec")
-    # The entry point starts the server twice: once for its own set-up.
-    postgres = postgres.waiting_for(
-        LogMessageWaitStrategy("database system is ready to accept connections", times=2)
-    )
+    # The server that only prepares the first start says it is ready too, but listens on no address.
+    ready = re.compile(r'IPv4 address "0\.0\.0\.0".*ready to accept connections', re.DOTALL)
+    postgres = postgres.waiting_for(LogMessageWaitStrategy(ready))
     with ExitStack() as containers:
         containers.enter_context(kafka)
         containers.enter_context(postgres)
