@@ -5,15 +5,15 @@ seen at the start (for a whole topic), never a pause in what arrives.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from saec.contracts.headers import RawHeaders
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
+from saec.kafka.records import Incoming
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
@@ -42,19 +42,6 @@ class Since:
 Start = Beginning | End | Since
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """One record. Its timestamp is in epoch milliseconds."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None = field(repr=False)
-    value: bytes | None = field(repr=False)
-    headers: RawHeaders = field(repr=False)
-
-
 _Place = tuple[str, int]
 
 
@@ -81,15 +68,18 @@ class Follower:
         """True once everything was read that stood in the topics when this was made."""
         return not self._left
 
-    def poll(self, timeout_s: float) -> list[Received]:
-        """What arrives within `timeout_s` seconds; returns early with 1,000 records."""
+    def poll(self, timeout_s: float) -> list[Incoming]:
+        """What arrives within `timeout_s` seconds; returns early with 1,000 records.
+
+        `appended_at_ms` is what the topic stamps: the producer's clock for the channel topics.
+        """
         received = []
         for message in self._translated(self._consumer.consume, _POLL_RECORDS, timeout_s):
             error = message.error()
             place = (message.topic(), message.partition())
             if error is None:
                 self._reach(place, message.offset() + 1)
-                received.append(_received(message))
+                received.append(_incoming(message))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 # Also past the control records, which never arrive as messages.
                 self._reach(place, message.offset())
@@ -157,7 +147,7 @@ class Follower:
             ) from None
 
 
-def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Iterator[Received]:
+def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Iterator[Incoming]:
     """Every record from `start` to where the topics end now.
 
     Raises:
@@ -173,12 +163,12 @@ def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Itera
                 raise BrokerUnavailableError("Kafka stopped answering before the topic's end")
 
 
-def _received(message: Any) -> Received:
-    return Received(
+def _incoming(message: Any) -> Incoming:
+    return Incoming(
         topic=message.topic(),
         partition=message.partition(),
         offset=message.offset(),
-        timestamp_ms=message.timestamp()[1],
+        appended_at_ms=message.timestamp()[1],
         key=message.key(),
         value=message.value(),
         headers=message.headers(),

@@ -10,9 +10,9 @@ from typing import Any
 
 from confluent_kafka import KafkaException, Producer
 
-from saec.contracts.headers import Headers
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
+from saec.kafka.records import Outgoing
 from saec.settings import Settings
 
 DELIVERY_TIMEOUT_S = 30
@@ -20,15 +20,6 @@ _METADATA_TIMEOUT_S = 10.0
 _FULL_QUEUE_WAIT_S = 1.0
 _QUEUE_MESSAGES = 10_000
 _EXTRA_FLUSH_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One record to publish. The key is the request's or the customer's id."""
-
-    key: bytes
-    value: bytes | None = field(repr=False)
-    headers: Headers = field(default_factory=list, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +44,6 @@ def _no_progress(_: int) -> None:
 
 def publish(
     settings: Settings,
-    topic: str,
     records: Iterable[Outgoing],
     progress: Callable[[int], None] = _no_progress,
 ) -> Delivery:
@@ -61,7 +51,7 @@ def publish(
 
     Raises:
         BrokerUnavailableError: no broker answered; nothing was published.
-        ConfigurationError: there is no such topic; nothing was published.
+        ConfigurationError: a record's topic does not exist; nothing was published from it on.
     """
     delivery = Delivery()
     producer = clients.producer(
@@ -74,9 +64,10 @@ def publish(
         },
     )
     try:
-        _require_topic(producer, topic)
+        known = _topics(producer)
         for index, record in enumerate(records):
-            _produce(producer, topic, record, _on_delivery(delivery, index, progress))
+            _require(record.topic, known)
+            _produce(producer, record, _on_delivery(delivery, index, progress))
             producer.poll(0)
         producer.flush(DELIVERY_TIMEOUT_S + _EXTRA_FLUSH_S)
     except BaseException:
@@ -87,24 +78,31 @@ def publish(
     return delivery
 
 
-def _require_topic(producer: Producer, topic: str) -> None:
+def _topics(producer: Producer) -> frozenset[str]:
     try:
-        # Asking for all topics: asking for one by name may create it.
-        known = producer.list_topics(timeout=_METADATA_TIMEOUT_S).topics
+        # Of all topics: asking for one by name may create it.
+        return frozenset(producer.list_topics(timeout=_METADATA_TIMEOUT_S).topics)
     except KafkaException as error:
         raise BrokerUnavailableError(
             f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
         ) from None
+
+
+def _require(topic: str, known: frozenset[str]) -> None:
     if topic not in known:
         raise ConfigurationError(f"there is no topic {topic}: run `saec init`")
 
 
-def _produce(producer: Producer, topic: str, record: Outgoing, on_delivery: Any) -> None:
+def _produce(producer: Producer, record: Outgoing, on_delivery: Any) -> None:
     """Queue one record; with a full queue wait for room. Its own time-out makes room for sure."""
     while True:
         try:
             producer.produce(
-                topic, record.value, record.key, headers=record.headers, on_delivery=on_delivery
+                record.topic,
+                record.value,
+                record.key,
+                headers=record.headers,
+                on_delivery=on_delivery,
             )
         except BufferError:
             producer.poll(_FULL_QUEUE_WAIT_S)

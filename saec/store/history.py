@@ -37,10 +37,11 @@ class Account:
     """A request and what became of its messages."""
 
     request_id: UUID
-    requester: str
-    campaign_id: str | None
     channels: tuple[Channel, ...]
     lane: Lane
+    skips: tuple[Skipped, ...]
+    requester: str
+    campaign_id: str | None
     due_at_ms: int
     expires_at_ms: int | None
     accepted_at_ms: int
@@ -48,7 +49,6 @@ class Account:
     total: int
     pending: int
     cancelled: int
-    skips: tuple[Skipped, ...]
 
     @property
     def skipped(self) -> int:
@@ -83,7 +83,7 @@ class PendingHour:
 
 _LANES = tuple(sorted(Lane, key=lambda lane: lane.rank))
 _REQUEST = """
-    SELECT requester, campaign_id, channels, lane, due_at_ms, expires_at_ms, accepted_at_ms,
+    SELECT channels, lane, requester, campaign_id, due_at_ms, expires_at_ms, accepted_at_ms,
            recipients, messages,
            (SELECT coalesce(sum(messages), 0) FROM pending WHERE request_id = r.request_id)::int,
            (SELECT coalesce(sum(messages_stopped), 0) FROM cancels
@@ -109,13 +109,12 @@ def read_account(connection: Connection, request_id: UUID) -> Account | None:
     found = rows(connection, _REQUEST, id=str(request_id))
     if not found:
         return None
-    requester, campaign_id, channels, lane, *numbers = found[0]
+    channels, lane, *rest = found[0]
     skips = tuple(
         Skipped(_channel(bit), reason, messages)
         for bit, reason, messages in rows(connection, _SKIPS, id=str(request_id))
     )
-    names = bits_to_channels(channels)
-    return Account(request_id, requester, campaign_id, names, _LANES[lane], *numbers, skips)
+    return Account(request_id, bits_to_channels(channels), _LANES[lane], skips, *rest)
 
 
 def read_pending(connection: Connection) -> list[PendingHour]:

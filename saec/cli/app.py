@@ -1,0 +1,62 @@
+"""Puts the commands together."""
+
+import logging
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from saec.cli.cancel import cancel_command
+from saec.cli.configuration import settings_command
+from saec.cli.customers import customers
+from saec.cli.demo import demo_command
+from saec.cli.errors import EXIT_CODES, Commands
+from saec.cli.init import init_command
+from saec.cli.pending import pending_command
+from saec.cli.status import status_command
+from saec.cli.submit import submit_command
+from saec.cli.tail import tail_command
+from saec.cli.up import up_command
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog=EXIT_CODES,
+    help="Schedule messages through Kafka, each to be published once, when it is due.\n\n"
+    "Where Kafka and PostgreSQL are is in SAEC_BOOTSTRAP_SERVERS and SAEC_DATABASE_URL: "
+    "`saec settings` lists every setting, `saec up` starts both on this machine.",
+)
+app.command("init")(init_command)
+app.command("up")(up_command)
+app.command("demo")(demo_command)
+app.command("submit")(submit_command)
+app.command("cancel")(cancel_command)
+app.command("status")(status_command)
+app.command("pending")(pending_command)
+app.command("tail")(tail_command)
+app.add_typer(customers, name="customers")
+app.command("settings")(settings_command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"saec {version('saec')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version."),
+    ] = False,
+) -> None:
+    # The Kafka client's own words would stand between the lines; its errors are told once.
+    logging.getLogger("saec").addHandler(logging.NullHandler())
+
+
+def main() -> None:
+    """The entry point of the command `saec`."""
+    app()

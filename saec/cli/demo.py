@@ -1,0 +1,5 @@
+"""`saec demo`: stub"""
+
+
+def demo_command() -> None:
+    """Stub."""

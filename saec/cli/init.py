@@ -1,0 +1,35 @@
+"""`saec init`: migrations and topics."""
+
+from typing import Annotated
+
+import typer
+
+from saec import installation
+from saec.cli import configuration, output
+
+
+def init_command(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Create or upgrade the tables and create the topics that are missing.
+
+    Running it again changes nothing.
+
+    Example: `saec init`
+    """
+    settings = configuration.load()
+    made = installation.init(settings)
+    if as_json:
+        output.as_json(
+            {
+                "topic_prefix": settings.topic_prefix,
+                "shards": made.shards,
+                "topics_created": made.topics_created,
+            }
+        )
+        return
+    output.line(f"Database: ready for the prefix {settings.topic_prefix}, {made.shards} shards.")
+    for topic in made.topics_created:
+        output.line(f"Topic created: {topic}")
+    if not made.topics_created:
+        output.line("Topics: all there already.")

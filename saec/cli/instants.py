@@ -1,0 +1,42 @@
+"""Instants as people type them: ISO 8601 with a zone, `now`, or `+10s` from now.
+
+Invariant: rounded up to the millisecond, so nothing is ever early.
+"""
+
+import re
+import time
+
+from saec.cli.errors import InputError
+from saec.contracts.instants import instant_ms
+
+FORMS = "ISO 8601 with a zone (2026-12-01T09:00:00-03:00), `now`, or +10s, +5m, +2h, +1d"
+
+_RELATIVE = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def wall_ms() -> int:
+    """This machine's clock, in epoch milliseconds."""
+    return -(-time.time_ns() // 1_000_000)
+
+
+def parse_instant(option: str, text: str, now_ms: int) -> int:
+    """Epoch milliseconds of what was given to `option`.
+
+    Raises:
+        InputError: none of the forms.
+    """
+    if text == "now":
+        return now_ms
+    try:
+        return now_ms + duration_ms(text[1:]) if text.startswith("+") else instant_ms(text)
+    except ValueError:
+        raise InputError(f"{option}: give {FORMS}") from None
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of `10s`, `5m`, `2h`, `1d`. Raises ValueError for anything else."""
+    match = _RELATIVE.fullmatch(text)
+    if match is None:
+        raise ValueError("not a duration")
+    return int(match[1]) * _UNIT_MS[match[2]]

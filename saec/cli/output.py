@@ -1,0 +1,102 @@
+"""Where the commands write: results to stdout, everything else to stderr.
+
+Invariant: what a stranger wrote is printed without its control characters and never as markup.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_PROGRESS_FROM = 500
+_MIN_WIDTH = 100
+Advance = Callable[[int], None]
+
+
+def stdout() -> Console:
+    """The console of results; wide enough for a table when it is not a terminal."""
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _MIN_WIDTH)
+    return console
+
+
+def stderr() -> Console:
+    """The console of everything that is not the result."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> None:
+    """Print a result as one line of JSON."""
+    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def line(text: str) -> None:
+    """Print one line of a result."""
+    typer.echo(printable(text))
+
+
+def note(text: str) -> None:
+    """Tell something that is not the result."""
+    stderr().print(Text(printable(text)))
+
+
+def error(text: str) -> None:
+    """Tell what went wrong."""
+    stderr().print(Text.assemble(("error: ", "bold red"), text))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table; whole numbers are right-aligned and get thousands separators."""
+    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    numeric = {i for row in rows for i, cell in enumerate(row) if isinstance(cell, int)}
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="right" if index in numeric else "left")
+    for row in rows:
+        shown.add_row(*(_cell(cell) for cell in row))
+    stdout().print(shown)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Advance]:
+    """A bar on stderr when there is much to do and somebody to see it."""
+    console = stderr()
+    if total < _PROGRESS_FROM or not console.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def stdout_is_terminal() -> bool:
+    """True when a person reads the result."""
+    return sys.stdout.isatty()
+
+
+def instant(at_ms: int | None) -> str | None:
+    """An instant as ISO 8601 in UTC, to the millisecond."""
+    if at_ms is None:
+        return None
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _cell(value: Any) -> Text:
+    if value is None:
+        return Text("–")
+    return Text(f"{value:,}" if isinstance(value, int) else printable(str(value)))

@@ -1,0 +1,54 @@
+"""`saec pending`: what is still to be dispatched."""
+
+from typing import Annotated
+
+import typer
+
+from saec.cli import configuration, output
+from saec.settings import Settings
+from saec.store import history, installation
+from saec.store.engine import open_engine, transaction
+from saec.store.history import PendingHour
+
+
+def pending_command(
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show what is still to be dispatched, by hour (UTC), lane and channel.
+
+    Example: `saec pending`
+    """
+    hours = _read(configuration.load())
+    if as_json:
+        output.as_json([_as_dict(hour) for hour in hours])
+    elif not hours:
+        output.line("Nothing is pending.")
+    else:
+        rows = [(_hour(h), h.lane, h.channel, h.requests, h.messages) for h in hours]
+        columns = ("Hour (UTC)", "Lane", "Channel", "Requests", "Messages")
+        output.table("Pending", columns, rows)
+        output.line(f"{sum(hour.messages for hour in hours):,} messages in all")
+
+
+def _read(settings: Settings) -> list[PendingHour]:
+    engine = open_engine(settings.database_url, application="saec-pending")
+    try:
+        with transaction(engine, snapshot=True) as connection:
+            installation.read(connection, settings.topic_prefix)
+            return history.read_pending(connection)
+    finally:
+        engine.dispose()
+
+
+def _hour(hour: PendingHour) -> str:
+    return str(output.instant(hour.hour_ms))[:16].replace("T", " ")
+
+
+def _as_dict(hour: PendingHour) -> dict[str, str | int | None]:
+    return {
+        "hour": output.instant(hour.hour_ms),
+        "lane": hour.lane.value,
+        "channel": hour.channel.value,
+        "requests": hour.requests,
+        "messages": hour.messages,
+    }

@@ -1,0 +1,111 @@
+"""`saec status`: where one request stands."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from saec.cli import configuration, output
+from saec.cli.errors import ExitCode, InputError
+from saec.contracts.events import canonical_uuid
+from saec.settings import Settings
+from saec.store import history, installation
+from saec.store.engine import open_engine, transaction
+from saec.store.history import Account, State
+
+PORTUGUESE = {
+    State.SCHEDULED: "AGENDADA",
+    State.SENT: "ENVIADA",
+    State.CANCELLED: "CANCELADA",
+    State.NOT_SENT: "NÃO ENVIADA",
+}
+
+
+def status_command(
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="The request's id.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show where a request stands: its state, and what became of its messages.
+
+    Exit code 1 when it is not stored.
+
+    Example: `saec status 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10`
+    """
+    wanted = _uuid(request_id)
+    account = _read(configuration.load(), wanted)
+    if account is None:
+        output.error(
+            f"{wanted} is not stored: it was refused, or has not been read yet. "
+            "`saec tail status --no-follow` shows what was answered."
+        )
+        raise typer.Exit(ExitCode.REFUSED)
+    if as_json:
+        output.as_json(as_dict(account))
+    else:
+        _show(account)
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return canonical_uuid(text)
+    except ValueError:
+        raise InputError("ID: not a canonical lowercase UUID") from None
+
+
+def _read(settings: Settings, request_id: UUID) -> Account | None:
+    engine = open_engine(settings.database_url, application="saec-status")
+    try:
+        with transaction(engine, snapshot=True) as connection:
+            installation.read(connection, settings.topic_prefix)
+            return history.read_account(connection, request_id)
+    finally:
+        engine.dispose()
+
+
+def as_dict(account: Account) -> dict[str, Any]:
+    """An account, for JSON."""
+    return {
+        "request_id": str(account.request_id),
+        "state": account.state.value,
+        "state_pt": PORTUGUESE[account.state],
+        "requester": account.requester,
+        "campaign_id": account.campaign_id,
+        "channels": [channel.value for channel in account.channels],
+        "lane": account.lane.value,
+        "due_at": output.instant(account.due_at_ms),
+        "expires_at": output.instant(account.expires_at_ms),
+        "accepted_at": output.instant(account.accepted_at_ms),
+        "recipients": account.recipients,
+        "counts": {
+            "total": account.total,
+            "pending": account.pending,
+            "skipped": account.skipped,
+            "cancelled": account.cancelled,
+            "sent": account.sent,
+        },
+        "skips": [
+            {"channel": skip.channel.value, "reason": skip.reason, "messages": skip.messages}
+            for skip in account.skips
+        ],
+    }
+
+
+def _show(account: Account) -> None:
+    output.line(f"{account.request_id}  {account.state} ({PORTUGUESE[account.state]})")
+    told = {
+        "requester": account.requester,
+        "campaign": account.campaign_id,
+        "channels": ", ".join(account.channels),
+        "lane": account.lane,
+        "due": output.instant(account.due_at_ms),
+        "expires": output.instant(account.expires_at_ms),
+        "recipients": f"{account.recipients:,}",
+    }
+    for name, value in told.items():
+        if value is not None:
+            output.line(f"  {name:<11}{value}")
+    counts = (account.total, account.pending, account.skipped, account.cancelled, account.sent)
+    output.table("Messages", ("Total", "Pending", "Skipped", "Cancelled", "Sent"), [counts])
+    if account.skips:
+        rows = [(skip.channel, skip.reason, skip.messages) for skip in account.skips]
+        output.table("Skipped", ("Channel", "Reason", "Messages"), rows)
