@@ -1,6 +1,7 @@
-"""The loop of both consumers: read a batch, store it, answer it; after any failure start anew.
+"""The loop of both consumers: read a batch, store it, answer it.
 
-Invariant: a batch is stored before it is answered, and its offsets go with the answers.
+Invariant: a batch is stored before it is answered, its offsets go with the answers, and after any
+failure the loop goes back to what is committed.
 """
 
 import threading
@@ -15,7 +16,7 @@ from saec.kafka.intake import Intake
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store.engine import Engine, transaction
-from saec.store.positions import read_positions
+from saec.store.positions import read_positions, save_positions
 
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 
@@ -57,7 +58,7 @@ class IngestLoop:
             except ConfigurationError:
                 raise
             except Exception as error:
-                self._start_anew(error)
+                self._go_back(error)
 
     def run_once(self) -> int:
         """Take one batch; returns how many records it had.
@@ -88,7 +89,7 @@ class IngestLoop:
             self._intake.close()
             self._intake = None
 
-    def _start_anew(self, error: Exception) -> None:
+    def _go_back(self, error: Exception) -> None:
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
         _log.warning(
@@ -98,15 +99,31 @@ class IngestLoop:
             kind=type(error).__name__,
             retry_s=pause_s,
         )
-        self.close()
         self._clock.wait(self._stop, pause_s)
+        try:
+            if self._intake is not None:
+                self._intake.rewind()
+        except Exception as again:
+            _log.warning("starting anew", role=self._role, error=str(again))
+            self.close()
+
+
+class _StoredPositions:
+    """The positions of one topic in PostgreSQL."""
+
+    def __init__(self, engine: Engine, topic: str) -> None:
+        self._engine = engine
+        self._topic = topic
+
+    def read(self) -> dict[int, int]:
+        with transaction(self._engine) as connection:
+            return read_positions(connection, self._topic)
+
+    def save(self, next_offsets: Mapping[int, int]) -> None:
+        with transaction(self._engine) as connection:
+            save_positions(connection, self._topic, next_offsets)
 
 
 def opener(settings: Settings, engine: Engine, role: str, topic: str) -> Callable[[], Intake]:
     """What opens the intake of a topic, from where the store knows it."""
-
-    def saved() -> dict[int, int]:
-        with transaction(engine) as connection:
-            return read_positions(connection, topic)
-
-    return lambda: Intake(settings, role, topic, saved)
+    return lambda: Intake(settings, role, topic, _StoredPositions(engine, topic))

@@ -5,8 +5,8 @@ offsets become visible together, after the caller stored the batch; a partition 
 the group and the store know it, or not at all.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -24,22 +24,31 @@ _LOG_APPEND_TIME = 2
 _FIRST_WAIT_S = 0.5
 
 
+class Positions(Protocol):
+    """The next offset of each partition as the store holds it: partition -> offset."""
+
+    def read(self) -> Mapping[int, int]:
+        """What was saved."""
+        ...
+
+    def save(self, next_offsets: Mapping[int, int]) -> None:
+        """Save where partitions begin that were never read before."""
+        ...
+
+
 class Intake:
-    """One member of the group that reads a source topic.
+    """One member of the group that reads a source topic."""
 
-    `saved` gives the next offset of each partition that the store holds: partition -> offset.
-    """
-
-    def __init__(
-        self, settings: Settings, role: str, topic: str, saved: Callable[[], Mapping[int, int]]
-    ) -> None:
+    def __init__(self, settings: Settings, role: str, topic: str, positions: Positions) -> None:
         self._settings = settings
+        self._role = role
         self._topic = topic
-        self._saved = saved
+        self._positions = positions
         self._failure: Exception | None = None
+        self._rebalances = 0
         self._group: Any = None
         self._producer = TransactionalProducer(settings, role)
-        static = {"group.instance.id": f"{settings.instance}"} if settings.instance else {}
+        static = {"group.instance.id": settings.instance} if settings.instance else {}
         self._consumer = clients.consumer(
             settings,
             settings.group_id(role),
@@ -51,30 +60,42 @@ class Intake:
                 **static,
             },
         )
-        self._consumer.subscribe([topic], on_assign=self._assign)
+        self._consumer.subscribe([topic], on_assign=self._assign, on_revoke=self._revoke)
 
     def read(self) -> list[Incoming]:
         """The next batch; empty when nothing came within half a second.
 
         Raises:
             ConfigurationError: this topic cannot be read on; says what to do.
-            BrokerUnavailableError: the group or the broker failed; start anew.
+            BrokerUnavailableError: the broker failed; rewind.
         """
-        # Taken before reading: an answer under a newer membership than the batch's would pass.
-        self._group = self._consumer.consumer_group_metadata()
         records = self._checked(self._consumer.consume(1, _FIRST_WAIT_S))
+        # The batch belongs to this membership; a newer one would let a zombie's answer pass.
+        self._group = self._consumer.consumer_group_metadata()
+        rebalances = self._rebalances
         size = sum(len(record.value or b"") for record in records)
         wait_s = self._settings.ingest_wait_ms / 1000
-        while records and len(records) < self._settings.ingest_batch_records:
-            if size >= _BATCH_BYTES:
-                break
+        while records and size < _BATCH_BYTES:
             room = min(_CHUNK_RECORDS, self._settings.ingest_batch_records - len(records))
-            more = self._checked(self._consumer.consume(room, wait_s))
+            more = self._checked(self._consumer.consume(room, wait_s)) if room else []
             records += more
             size += sum(len(record.value or b"") for record in more)
-            if len(more) < room:
+            if len(more) < room or room == 0:
                 break
+        if self._rebalances != rebalances:
+            # Some of these are somebody else's by now, and all of them will be read again.
+            self._seek_to_starts()
+            return []
         return records
+
+    def rewind(self) -> None:
+        """After a batch failed: a new producer, and the partitions from where they are committed.
+
+        Stays in the group: leaving it would disturb the other members' batches as well.
+        """
+        self._producer.discard()
+        self._producer = TransactionalProducer(self._settings, self._role)
+        self._seek_to_starts()
 
     def answer(self, answers: Iterable[Outgoing], next_offsets: Mapping[int, int]) -> None:
         """Publish the answers to the batch that was read last, with its offsets.
@@ -101,21 +122,41 @@ class Intake:
 
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         """Start each partition; a failure is raised by `read`, outside of the client's callback."""
+        self._rebalances += 1
         try:
             consumer.assign(self._starts(consumer, partitions))
         except Exception as error:
             self._failure = _translated(error)
 
+    def _revoke(self, consumer: Any, _partitions: list[Any]) -> None:
+        self._rebalances += 1
+        consumer.unassign()
+
+    def _seek_to_starts(self) -> None:
+        try:
+            assigned = self._consumer.assignment()
+            if assigned:
+                self._consumer.assign(self._starts(self._consumer, assigned))
+        except KafkaException as error:
+            raise _translated(error) from None
+
     def _starts(self, consumer: Any, partitions: list[Any]) -> list[Any]:
-        saved = self._saved()
+        saved = self._positions.read()
         committed = consumer.committed(partitions, timeout=_CALL_TIMEOUT_S)
-        starts = []
+        starts, new = [], []
         for source in committed:
             group = None if source.offset < 0 else source.offset
             oldest, _ = consumer.get_watermark_offsets(source, timeout=_CALL_TIMEOUT_S)
             name = f"{source.topic} partition {source.partition}"
             at = start_offset(name, group, saved.get(source.partition), oldest)
             starts.append(TopicPartition(source.topic, source.partition, at))
+            if group is None:
+                new.append(starts[-1])
+        if new:
+            # So that the group never knows nothing while the store knows something: what is
+            # stored but not yet answered would be passed over. The store first, as always.
+            self._positions.save({source.partition: source.offset for source in new})
+            consumer.commit(offsets=new, asynchronous=False)
         return starts
 
 
