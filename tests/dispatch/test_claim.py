@@ -1,0 +1,283 @@
+"""The claim transaction and the snapshot behind it, on a real PostgreSQL."""
+
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from saec.dispatch.batch import Claim, Finished
+from saec.dispatch.claim import claim_due, give_up
+from saec.dispatch.errors import HaltError
+from saec.dispatch.read import read_claimed
+from saec.store import shards
+from saec.store.engine import StoreConflictError, transaction
+from saec.store.shards import Owned, ShardsLostError, UnexpectedBatchError
+from tests.dispatch.kit import Installed
+
+ME = "me"
+
+
+@pytest.fixture
+def owned(installed: Installed) -> dict[int, Owned]:
+    """Every shard, mine."""
+    with transaction(installed.engine) as connection:
+        return shards.compare_and_set(connection, ME, shards.look(connection, installed.shards))
+
+
+def claim(
+    installed: Installed,
+    owned: dict[int, Owned],
+    finished: tuple[Finished, ...] = (),
+    batch_messages: int = 5_000,
+) -> tuple[Claim | None, dict[int, Owned]]:
+    return claim_due(installed.engine, ME, owned, finished, batch_messages)
+
+
+def chosen(found: Claim | None) -> list[uuid.UUID]:
+    return [] if found is None else [slice_.request_id for slice_ in found.chosen]
+
+
+def finished(found: Claim, next_offset: int = 50) -> tuple[Finished, ...]:
+    """The batches of a claim as if the ledger held them."""
+    slices: dict[int, list[tuple[uuid.UUID, int]]] = {}
+    for slice_ in found.chosen:
+        slices.setdefault(slice_.shard, []).append((slice_.request_id, slice_.slice_no))
+    return tuple(
+        Finished(shard, number, slices[shard], [], next_offset)
+        for shard, number in found.batch_nos.items()
+    )
+
+
+def test_only_what_is_due_is_chosen_oldest_first_and_transactional_before_campaigns(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    campaign = installed.ask(due_in_ms=-9_000, lane="CAMPAIGN")
+    late = installed.ask(due_in_ms=-1_000)
+    installed.ask(due_in_ms=60_000)
+    earlier = installed.ask(due_in_ms=-5_000)
+    found, _ = claim(installed, owned)
+    assert chosen(found) == [earlier, late, campaign]
+
+
+def test_equal_instants_go_in_the_order_of_arrival(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    due_at = installed.now_ms() - 1_000
+    asked = [installed.ask(due_at=due_at, shard=1) for _ in range(5)]
+    found, _ = claim(installed, owned)
+    assert chosen(found) == asked
+
+
+def test_a_batch_is_bounded_in_messages_but_never_empty(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    first = installed.ask(due_in_ms=-9_000, customers=("ana", "bia"), lane="TRANSACTIONAL")
+    second = installed.ask(due_in_ms=-8_000)
+    found, owned = claim(installed, owned, batch_messages=1)
+    assert chosen(found) == [first]
+    found, _ = claim(installed, owned, batch_messages=2)
+    assert chosen(found) == [second]
+
+
+def test_claimed_slices_are_not_chosen_again_and_the_next_batch_has_the_next_number(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    installed.ask(shard=2)
+    first, owned = claim(installed, owned)
+    assert claim(installed, owned)[0] is None
+    second_request = installed.ask(shard=2)
+    second, _ = claim(installed, owned)
+    assert first is not None
+    assert first.batch_nos == {2: 1}
+    assert second is not None
+    assert second.batch_nos == {2: 2}
+    assert chosen(second) == [second_request]
+
+
+def test_a_finished_batch_is_applied_by_the_next_claim(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    installed.ask(shard=2)
+    first, owned = claim(installed, owned)
+    assert first is not None
+    kept = installed.ask(due_in_ms=60_000, shard=2)
+    nothing, owned = claim(installed, owned, finished(first, next_offset=17))
+    assert nothing is None
+    assert owned[2] == Owned(owned[2].epoch, 1, 17)
+    assert installed.sql("SELECT request_id FROM pending") == [(kept,)]
+    assert installed.claims() == 0
+    assert installed.batch_nos()[2] == 1
+
+
+def test_slices_missing_from_a_finished_batch_halt_and_roll_back(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    gone, kept = installed.ask(shard=2), installed.ask(shard=2)
+    first, owned = claim(installed, owned)
+    assert first is not None
+    installed.execute(f"DELETE FROM pending WHERE request_id = '{gone}'")
+    with pytest.raises(HaltError) as error:
+        claim(installed, owned, finished(first))
+    assert list(error.value.reasons) == [2]
+    assert installed.sql("SELECT request_id FROM pending") == [(kept,)]
+    assert installed.batch_nos()[2] == 0
+
+
+def test_a_claim_missing_from_a_finished_batch_rolls_back(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    installed.ask(shard=2)
+    first, owned = claim(installed, owned)
+    assert first is not None
+    installed.execute("DELETE FROM claims")
+    with pytest.raises(UnexpectedBatchError):
+        claim(installed, owned, finished(first))
+    assert installed.pending() == 1
+
+
+def test_another_owner_or_epoch_loses_exactly_those_shards(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    installed.ask()
+    installed.execute("UPDATE shards SET owner = 'other' WHERE shard = 1")
+    installed.execute("UPDATE shards SET epoch = epoch + 1 WHERE shard = 3")
+    with pytest.raises(ShardsLostError) as error:
+        claim(installed, owned)
+    assert error.value.shards == {1, 3}
+    assert installed.claims() == 0
+
+
+def test_my_own_shard_at_another_batch_is_noticed(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    installed.execute("UPDATE shards SET batch_no = 5 WHERE shard = 1")
+    with pytest.raises(UnexpectedBatchError, match="shard 1 stands at batch 5, not 0"):
+        claim(installed, owned)
+
+
+def test_a_batch_number_that_is_taken_is_a_conflict(
+    installed: Installed, owned: dict[int, Owned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were the claims of a shard not looked at, the database itself would refuse."""
+    installed.ask(shard=0)
+    claim(installed, owned)
+    monkeypatch.setattr("saec.store.pending.read_claims", lambda _c, s: {shard: {} for shard in s})
+    with pytest.raises(StoreConflictError):
+        claim(installed, owned)
+
+
+def test_two_workers_cannot_claim_the_same_shard_at_once(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    """The second waits for the first one's lock, and then sees that the shard is not its own."""
+    installed.ask(shard=0)
+    with transaction(installed.engine) as connection:
+        shards.lock_mine(connection, ME, owned)
+        raised: list[Exception] = []
+        started = threading.Event()
+
+        def compete() -> None:
+            started.set()
+            try:
+                claim(installed, owned)
+            except Exception as error:
+                raised.append(error)
+
+        competitor = threading.Thread(target=compete)
+        competitor.start()
+        started.wait()
+        seen = shards.look(connection, installed.shards)
+        shards.compare_and_set(connection, "other", seen)
+    competitor.join(20)
+    assert [type(error) for error in raised] == [ShardsLostError]
+    assert installed.claims() == 0
+
+
+def test_giving_up_deletes_the_claim_and_leaves_the_slices(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    asked = installed.ask(shard=2)
+    first, owned = claim(installed, owned)
+    assert first is not None
+    give_up(installed.engine, ME, owned, first)
+    again, _ = claim(installed, owned)
+    assert chosen(again) == [asked]
+    assert again is not None
+    assert again.batch_nos == {2: 1}
+
+
+def test_reading_gives_the_slices_in_the_order_claimed_with_their_customers(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    asked = [installed.ask(due_in_ms=-ms, customers=("ana", "nobody")) for ms in (900, 800, 700)]
+    found, owned = claim(installed, owned)
+    assert found is not None
+    snapshot = read_claimed(installed.engine, ME, owned, found)
+    assert [slice_.request_id for slice_ in snapshot.slices] == asked
+    assert set(snapshot.contacts) == {"ana"}
+    assert snapshot.now_ms <= installed.now_ms()
+
+
+def test_a_claimed_slice_that_is_gone_halts_its_shard(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    gone = installed.ask(shard=1)
+    installed.ask(shard=2)
+    found, owned = claim(installed, owned)
+    assert found is not None
+    installed.execute(f"DELETE FROM pending WHERE request_id = '{gone}'")
+    with pytest.raises(HaltError) as error:
+        read_claimed(installed.engine, ME, owned, found)
+    assert list(error.value.reasons) == [1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        ("UPDATE shards SET owner = 'other'", ShardsLostError),
+        ("UPDATE shards SET epoch = epoch + 1", ShardsLostError),
+        ("UPDATE shards SET batch_no = 9", UnexpectedBatchError),
+    ],
+)
+def test_reading_checks_the_shards_again(
+    installed: Installed, owned: dict[int, Owned], spoil: str, error: type[Exception]
+) -> None:
+    installed.ask()
+    found, owned = claim(installed, owned)
+    assert found is not None
+    installed.execute(spoil)
+    with pytest.raises(error):
+        read_claimed(installed.engine, ME, owned, found)
+
+
+def test_a_cancel_stops_what_is_not_claimed_and_nothing_else(
+    installed: Installed, owned: dict[int, Owned], make_slices: Callable[[int], uuid.UUID]
+) -> None:
+    """Three slices, one of them on its way: its recipients had left, the others are stopped."""
+    request_id = make_slices(3)
+    found, _ = claim(installed, owned, batch_messages=1)
+    assert found is not None
+    assert len(found.chosen) == 1
+    answer = installed.cancel(request_id)
+    assert (answer.status, dict(answer.counts)) == (
+        "CANCELLED",
+        {
+            "recipients_stopped": 2,
+            "recipients_left": 1,
+            "messages_stopped": 2,
+            "messages_left": 1,
+        },
+    )
+    assert installed.pending() == 1
+
+
+@pytest.fixture
+def make_slices(installed: Installed) -> Callable[[int], uuid.UUID]:
+    """Has a request of one-recipient slices accepted."""
+
+    def make(count: int) -> uuid.UUID:
+        installed.settings = installed.settings.model_copy(update={"slice_recipients": 1})
+        return installed.ask(customers=("ana", "bia", "caio")[:count])
+
+    return make
