@@ -70,7 +70,8 @@ def as_dict(answer: RequestStatus) -> dict[str, Any]:
 def as_line(answer: RequestStatus) -> str:
     """An answer, for people."""
     counts = " ".join(f"{name}={count}" for name, count in answer.counts.items())
-    parts = (answer.request_id or answer.customer_id, answer.status, answer.reason, counts)
+    subject = answer.request_id or (answer.customer_id and f"customer {answer.customer_id}")
+    parts = (subject, answer.status, answer.reason, answer.detail, counts)
     return "  ".join(str(part) for part in parts if part)
 
 

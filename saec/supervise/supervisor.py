@@ -13,7 +13,7 @@ from pathlib import Path
 
 import saec
 from saec.clock import Clock
-from saec.errors import ConfigurationError, SaecError
+from saec.errors import ConfigurationError
 
 MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch")
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -21,10 +21,6 @@ STABLE_AFTER_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
 Tell = Callable[[str], None]
-
-
-class ProcessesError(SaecError):
-    """A process of SAEC ended although it should run."""
 
 
 @dataclass(slots=True)
@@ -40,7 +36,7 @@ class _Child:
 
 
 class Supervisor:
-    """The processes, with `environment` on top of this one's. Logs go to `log_dir`/MODULE.log."""
+    """The processes, with `environment` as theirs. Logs go to `log_dir`/MODULE.log."""
 
     def __init__(
         self,
@@ -90,14 +86,14 @@ class Supervisor:
 
     def _start(self, child: _Child) -> None:
         root = checkout()
-        path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+        path = os.pathsep.join(filter(None, (str(root), self._environment.get("PYTHONPATH"))))
         with child.log.open("ab") as log:
             child.process = subprocess.Popen(
                 [sys.executable, "-m", "saec.supervise.child", child.module],
                 stdin=subprocess.PIPE,  # held open by this process alone: its end is theirs
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **self._environment, "PYTHONPATH": path},
+                env={**self._environment, "PYTHONPATH": path},
                 start_new_session=True,  # a terminal's Ctrl-C is for the parent to handle
             )
         child.started_at_s = self._clock.monotonic_s()
