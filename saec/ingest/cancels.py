@@ -56,7 +56,9 @@ def decide_cancels(
     deciding = {
         one.event.id
         for one in stops
-        if decide.decides(
+        # Unknown when it was answered, with a request by now: that answer stands, nothing stops.
+        if one.position not in answered
+        and decide.decides(
             one.source, one.event, stored.get(one.event.id), decided.get(one.event.id)
         )
     }
