@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
@@ -32,6 +33,7 @@ _SESSION = {
     "timezone": "UTC",
 }
 _CONNECT_TIMEOUT_S = 5
+_DATA_EXCEPTION = "22"  # the class of its SQLSTATE
 
 
 class StoreConflictError(SaecError):
@@ -78,9 +80,10 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
                 )
             with connection.begin():
                 yield connection
-    except IntegrityError as error:
+    # COPY runs on the driver's own cursor, so its errors come as the driver's.
+    except (IntegrityError, psycopg2.IntegrityError) as error:
         raise StoreConflictError(_describe(error)) from None
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg2.Error) as error:
         raise StoreUnavailableError(_describe(error)) from None
 
 
@@ -94,15 +97,16 @@ def count(connection: Connection, sql: str, **parameters: Any) -> int:
     return connection.exec_driver_sql(sql, parameters).rowcount
 
 
-def _describe(error: SQLAlchemyError) -> str:
-    """What PostgreSQL said, in one line, without the statement, its values or the DETAIL."""
-    if not isinstance(error, DBAPIError) or error.orig is None:
+def _describe(error: Exception) -> str:
+    """What PostgreSQL said, in one line, without the statement, its values, DETAIL or CONTEXT."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    if not isinstance(said, psycopg2.Error):
         return f"PostgreSQL: {type(error).__name__}"
-    code = getattr(error.orig, "pgcode", None)
-    text = str(error.orig).strip().partition("\n")[0] if code is None else _primary(error.orig)
-    return f"PostgreSQL: {text} ({code or type(error.orig).__name__})"
+    text = str(said).strip().partition("\n")[0] if said.pgcode is None else _primary(said)
+    return f"PostgreSQL: {text} ({said.pgcode or type(said).__name__})"
 
 
-def _primary(error: Any) -> str:
-    """The primary message: table and column names, never a row's values."""
-    return str(getattr(error.diag, "message_primary", None) or type(error).__name__)
+def _primary(error: psycopg2.Error) -> str:
+    """The primary message: names of tables and columns. A data exception's would quote values."""
+    quotes_values = (error.pgcode or "").startswith(_DATA_EXCEPTION)
+    return (not quotes_values and error.diag.message_primary) or type(error).__name__
