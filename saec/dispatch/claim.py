@@ -151,8 +151,7 @@ def _claim(connection: Connection, owned: Mapping[int, Owned], chosen: Sequence[
     for slice_ in chosen:
         by_shard.setdefault(slice_.shard, []).append(slice_.seq)
     claims = pending.read_claims(connection, by_shard)
-    batch_nos = {}
-    for shard, seqs in by_shard.items():
-        batch_nos[shard] = 1 + max([owned[shard].batch_no, *claims[shard]])
-        pending.insert_claim(connection, shard, batch_nos[shard], seqs)
+    batch_nos = {shard: 1 + max([owned[shard].batch_no, *claims[shard]]) for shard in by_shard}
+    rows = [(shard, number, by_shard[shard]) for shard, number in batch_nos.items()]
+    pending.insert_claims(connection, rows)
     return Claim(chosen, batch_nos)

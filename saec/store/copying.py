@@ -1,6 +1,6 @@
 """COPY of plain Python rows on the transaction's own connection.
 
-Invariant: any str (without NUL), bytes, int, bool, None, UUID or list of str arrives unchanged.
+Invariant: a str without NUL, bytes, int, bool, None, UUID, and a list of str or int arrive unchanged.
 """
 
 import io
@@ -39,6 +39,8 @@ def _field(value: Any) -> str:
             raise TypeError(f"cannot COPY a {type(value).__name__}")
 
 
-def _element(value: str) -> str:
-    """One element of an array literal, always quoted."""
+def _element(value: str | int) -> str:
+    """One element of an array literal; a text is always quoted."""
+    if isinstance(value, int):
+        return str(value)
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

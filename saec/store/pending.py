@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from saec.store.copying import copy_rows
 from saec.store.engine import count, rows
 
 
@@ -54,18 +55,19 @@ class SkipRow:
     messages: int
 
 
-# One branch a shard, so that PostgreSQL merges index scans that are in order already and stops
-# at the limit. {shard} and {lane} are ints of ours.
+# One branch a shard, each in index order and limited by itself, so that PostgreSQL merges the
+# branches row by row and stops at the limit. {shard} and {lane} are ints of ours.
 _BRANCH = """
-    SELECT shard, lane, due_at_ms, seq, request_id, slice_no, messages,
-           octet_length(message) AS message_bytes
-    FROM pending
-    WHERE shard = {shard} AND lane = {lane} AND due_at_ms <= %(now_ms)s
-      AND seq <> ALL(%(claimed)s::bigint[])
+    (SELECT shard, lane, due_at_ms, seq, request_id, slice_no, messages,
+            octet_length(message) AS message_bytes
+     FROM pending
+     WHERE shard = {shard} AND lane = {lane} AND due_at_ms <= %(now_ms)s
+       AND seq <> ALL(%(claimed)s::bigint[])
+     ORDER BY due_at_ms, seq LIMIT %(limit)s)
 """
 _CHOOSE = """
-    SELECT shard, seq, request_id::text, slice_no, messages, message_bytes FROM ({branches}) due
-    ORDER BY due_at_ms, seq LIMIT %(limit)s
+    SELECT shard, seq, request_id::text, slice_no, messages, message_bytes
+    FROM ({branches}) due ORDER BY due_at_ms, seq LIMIT %(limit)s
 """
 _NEXT_DUE = """
     SELECT min(first.due_at_ms)
@@ -75,7 +77,6 @@ _NEXT_DUE = """
         ORDER BY due_at_ms, seq LIMIT 1) first
 """
 _CLAIMED = "SELECT shard, batch_no, seqs FROM claims WHERE shard = ANY(%(shards)s)"
-_CLAIM = "INSERT INTO claims (shard, batch_no, seqs) VALUES (%(shard)s, %(batch_no)s, %(seqs)s)"
 _UNCLAIM = """
     DELETE FROM claims USING unnest(%(shards)s::smallint[], %(batches)s::bigint[]) b(shard, batch)
     WHERE claims.shard = b.shard AND claims.batch_no = b.batch
@@ -137,9 +138,9 @@ def choose(
     return [Chosen(row[0], row[1], UUID(row[2]), *row[3:]) for row in found]
 
 
-def insert_claim(connection: Connection, shard: int, batch_no: int, seqs: Sequence[int]) -> None:
-    """Name the slices of a batch; a batch number that is taken is a conflict."""
-    count(connection, _CLAIM, shard=shard, batch_no=batch_no, seqs=list(seqs))
+def insert_claims(connection: Connection, claims: Iterable[tuple[int, int, Sequence[int]]]) -> None:
+    """Name the slices of batches, each (shard, batch, seqs); a number taken is a conflict."""
+    copy_rows(connection, "claims", ["shard", "batch_no", "seqs"], claims)
 
 
 def delete_claims(connection: Connection, batches: Sequence[tuple[int, int]]) -> int:
