@@ -12,7 +12,6 @@ from saec.ingest.customers import CustomerIntake
 from saec.ingest.requests import RequestIntake
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
-from saec.store import pending
 from saec.store.engine import Engine, rows, transaction
 from saec.store.positions import read_positions
 
@@ -140,19 +139,22 @@ class Ingest:
 
     def claim(self, request_id: UUID = ID, slice_no: int = 0) -> tuple[int, int]:
         """Name a slice in a claim row, as a dispatch worker does; returns (shard, batch)."""
-        named = {"id": str(request_id), "slice_no": slice_no}
-        where = "WHERE request_id = %(id)s::uuid AND slice_no = %(slice_no)s"
-        ((shard, seq),) = self.sql(f"SELECT shard, seq FROM pending {where}", **named)
-        with transaction(self.engine) as connection:
-            claims = pending.read_claims(connection, [shard])[shard]
-            batch_no = 1 + max(claims, default=0)
-            pending.insert_claim(connection, shard, batch_no, [seq])
-        return shard, batch_no
+        (claim,) = self.sql(
+            "INSERT INTO claims (shard, batch_no, seqs)"
+            " SELECT shard, (SELECT 1 + count(*) FROM claims), ARRAY[seq] FROM pending"
+            " WHERE request_id = %(id)s::uuid AND slice_no = %(slice_no)s"
+            " RETURNING shard, batch_no",
+            id=str(request_id),
+            slice_no=slice_no,
+        )
+        return claim[0], claim[1]
 
     def give_up(self, claim: tuple[int, int]) -> None:
         """Delete a claim row: what it named was not dispatched."""
-        with transaction(self.engine) as connection:
-            assert pending.delete_claims(connection, [claim]) == 1
+        named = {"shard": claim[0], "batch_no": claim[1]}
+        self.execute(
+            "DELETE FROM claims WHERE shard = %(shard)s AND batch_no = %(batch_no)s", **named
+        )
 
     def positions(self, topic: str) -> dict[int, int]:
         """The saved positions of a topic."""

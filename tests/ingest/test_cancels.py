@@ -1,6 +1,7 @@
 """Cancels on the real database: what they stop, and that no answer is ever taken back."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,7 +9,7 @@ from saec.contracts.status import RequestStatus, Status
 from saec.errors import Reason
 from tests.ingest.kit import ID, OTHER_ID, Ingest, cancel, schedule
 
-THREE = {"customers": ["a", "b", "c"]}
+THREE: dict[str, Any] = {"customers": ["a", "b", "c"]}
 
 
 def counts(stopped: int, left: int) -> dict[str, int]:

@@ -39,7 +39,7 @@ def due(at_ms: int) -> ScheduleRequested:
         id=ID,
         requester="billing",
         channels=(Channel.PUSH,),
-        due_at=at_ms,
+        due_at_ms=at_ms,
         message=Message(body=b"", content_type="text/plain"),
     )
 

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -106,9 +107,7 @@ def test_the_same_again_is_a_duplicate_and_stores_nothing(ingest: Ingest) -> Non
     ],
     ids="-".join,
 )
-def test_other_content_under_a_known_id_is_refused(
-    ingest: Ingest, changes: dict[str, object]
-) -> None:
+def test_other_content_under_a_known_id_is_refused(ingest: Ingest, changes: dict[str, Any]) -> None:
     ingest.take(ingest.record(schedule()))
     before = ingest.stored()
     answers = ingest.take(ingest.record(schedule(**changes)))

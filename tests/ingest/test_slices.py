@@ -34,8 +34,8 @@ def requests(draw: st.DrawFn) -> ScheduleRequested:
         campaign_id=draw(st.none() | st.just("spring")),
         channels=channels,
         customers=tuple(f"c{number}" for number in range(count)),
-        due_at=DUE_MS,
-        expires_at=draw(st.none() | st.just(DUE_MS + 1)),
+        due_at_ms=DUE_MS,
+        expires_at_ms=draw(st.none() | st.just(DUE_MS + 1)),
         message=Message(body=b"x" * draw(MESSAGE_BYTES), content_type="text/plain"),
     )
 
@@ -94,7 +94,7 @@ def test_the_largest_message_goes_to_ten_thousand_in_bounded_slices() -> None:
         requester="billing",
         channels=(Channel.EMAIL, Channel.SMS, Channel.WHATSAPP),
         customers=tuple(map(str, range(10_000))),
-        due_at=DUE_MS,
+        due_at_ms=DUE_MS,
         message=Message(body=b"x" * 899_900, content_type="text/plain"),
     )
     made = cut(event, 500)
