@@ -1,6 +1,6 @@
 """COPY of plain Python rows on the transaction's own connection.
 
-Invariant: a str without NUL, bytes, int, bool, None, UUID, and a list of str or int arrive unchanged.
+Invariant: a str without NUL, bytes, int, bool, None, UUID, a list of str or int arrive unchanged.
 """
 
 import io
