@@ -4,6 +4,7 @@ Owns where reading starts and when it is at the end. Invariant: the end is the w
 seen at the start (for a whole topic), never a pause in what arrives.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -41,6 +42,17 @@ class Since:
 
 Start = Beginning | End | Since
 
+
+# What goes away by itself: a broker restarts, or a topic is so new that it has no leader yet.
+_PASSING = {
+    KafkaError._TRANSPORT,  # noqa: SLF001 - this and the next two: their public names
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+_NO_LEADER = {KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION}
+_NO_LEADER_PAUSE_S = 0.1
 
 _Place = tuple[str, int]
 
@@ -83,7 +95,7 @@ class Follower:
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 # Also past the control records, which never arrive as messages.
                 self._reach(place, message.offset())
-            elif not error.retriable():
+            elif error.code() not in _PASSING:
                 raise BrokerUnavailableError(f"reading {place[0]}: {error.str()}")
         return received
 
@@ -139,12 +151,17 @@ class Follower:
         return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
     def _translated(self, call: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(*args, **kwargs)
-        except KafkaException as error:
-            raise BrokerUnavailableError(
-                f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
-            ) from None
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                return call(*args, **kwargs)
+            except KafkaException as error:
+                said = error.args[0]
+                if said.code() not in _NO_LEADER or time.monotonic() > deadline_s:
+                    raise BrokerUnavailableError(
+                        f"no answer from Kafka: {said.str()}; check SAEC_BOOTSTRAP_SERVERS"
+                    ) from None
+            time.sleep(_NO_LEADER_PAUSE_S)
 
 
 def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Iterator[Incoming]:

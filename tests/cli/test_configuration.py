@@ -1,0 +1,40 @@
+"""Settings as the commands see them, and the table of the docs."""
+
+from pathlib import Path
+
+import pytest
+
+from saec.settings import Settings
+from tests.cli.conftest import Run
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_docs_have_the_table_of_all_settings(saec: Run) -> None:
+    table = saec("settings", "--markdown").stdout
+    assert table in DOCS.read_text("utf-8"), "put the output of `saec settings --markdown` there"
+    for name in Settings.model_fields:
+        assert f"| `SAEC_{name.upper()}` |" in table
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("SAEC_SHARDS", "0"), ("SAEC_TOPIC_PREFIX", "secret value"), ("SAEC_KAFKA", "secret{")],
+)
+def test_a_wrong_setting_is_named_without_its_value(saec: Run, variable: str, value: str) -> None:
+    result = saec("pending", **{variable: value})
+    assert result.exit_code == 3
+    assert variable in result.stderr
+    assert "secret" not in result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_database_that_does_not_answer_is_exit_code_3(saec: Run) -> None:
+    result = saec("pending", SAEC_DATABASE_URL="postgresql://u:hidden@127.0.0.1:1/saec")
+    assert result.exit_code == 3
+    assert "SAEC_DATABASE_URL" in result.stderr
+    assert "hidden" not in result.output
