@@ -23,9 +23,20 @@ def _config() -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run every migration that is missing, in this transaction."""
+    """Run every migration that is missing, in this transaction.
+
+    Raises:
+        ConfigurationError: a newer release migrated the database.
+    """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = _config()
+    current = MigrationContext.configure(connection).get_current_revision()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise ConfigurationError(
+            f"the database is at schema {current}, which this release does not know: run "
+            "`saec init` with the newest version of SAEC in use"
+        )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
