@@ -92,7 +92,12 @@ class Intake:
         """After a batch failed: a new producer, and the partitions from where they are committed.
 
         Stays in the group: leaving it would disturb the other members' batches as well.
+
+        Raises:
+            SaecError: that is not possible; close this intake and open another.
         """
+        if self._failure is not None:
+            raise self._failure
         self._producer.discard()
         self._producer = TransactionalProducer(self._settings, self._role)
         self._seek_to_starts()
