@@ -7,24 +7,20 @@ them: they share the shards and take over from one another.
 import sys
 
 from saec import process
-from saec.clock import SystemClock
 from saec.dispatch.round import Worker
-from saec.settings import Settings
-from saec.store.engine import open_engine
-from saec.store.installation import Installation
+from saec.process import Parts
 
 ROLE = "dispatch"
 
 
+def make(parts: Parts) -> Worker:
+    """The loop of this process."""
+    return Worker(parts.settings, parts.engine, parts.clock)
+
+
 def main() -> int:
     """Run until SIGTERM; the exit code."""
-    settings, clock = Settings(), SystemClock()
-    engine = open_engine(settings.database_url, application=f"saec-{ROLE}")
-
-    def make(_stands: Installation) -> Worker:
-        return Worker(settings, engine, clock)
-
-    return process.run(ROLE, settings, clock, make)
+    return process.run(ROLE, make)
 
 
 if __name__ == "__main__":

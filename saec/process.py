@@ -10,15 +10,17 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
 import structlog
 
 from saec import installation
-from saec.clock import Clock
-from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
-from saec.settings import Settings
+from saec.clock import Clock, SystemClock
+from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError, StoreUnavailableError
+from saec.settings import Settings, load_settings
+from saec.store.engine import Engine, open_engine
 from saec.store.installation import Installation
 
 _START_RETRY_S = 1.0
@@ -43,30 +45,51 @@ class Loop(Protocol):
         ...
 
 
-def run(role: str, settings: Settings, clock: Clock, make: Callable[[Installation], Loop]) -> int:
-    """Run one process until it is told to stop; returns its exit code."""
-    configure_logs(settings)
-    stopping = threading.Event()
-    loops: list[Loop] = []
-    _on_signals(stopping, loops)
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process works with, once database and broker were seen to fit."""
+
+    settings: Settings
+    engine: Engine
+    clock: Clock
+    shards: int
+
+
+def run(role: str, make: Callable[[Parts], Loop]) -> int:
+    """Run the loop that `make` makes until the process is told to stop; returns its exit code."""
     try:
-        stands = _wait_for_parts(settings, clock, stopping)
-        if stands is None:
-            return 0
-        loop = make(stands)
-        loops.append(loop)
-        if stopping.is_set():
-            loop.stop()
-        _log.info("ready", role=role, topic_prefix=settings.topic_prefix, shards=stands.shards)
-        try:
-            loop.run()
-        finally:
-            loop.close()
+        settings = load_settings()
+        configure_logs(settings)
+        engine = open_engine(settings.database_url, application=f"saec-{role}")
+    except ConfigurationError as error:
+        _log.error("stopped", role=role, error=str(error))
+        return EXIT_CONFIGURATION
+    try:
+        _run(role, settings, engine, make)
     except SaecError as error:
         _log.error("stopped", role=role, error=str(error), kind=type(error).__name__)
         return EXIT_CONFIGURATION
+    finally:
+        engine.dispose()
     _log.info("stopped", role=role)
     return 0
+
+
+def _run(role: str, settings: Settings, engine: Engine, make: Callable[[Parts], Loop]) -> None:
+    stopping, loops, clock = threading.Event(), list[Loop](), SystemClock()
+    _on_signals(stopping, loops)
+    stands = _wait_for_parts(settings, clock, stopping)
+    if stands is None:
+        return
+    loop = make(Parts(settings, engine, clock, stands.shards))
+    loops.append(loop)
+    if stopping.is_set():
+        loop.stop()
+    _log.info("ready", role=role, topic_prefix=settings.topic_prefix, shards=stands.shards)
+    try:
+        loop.run()
+    finally:
+        loop.close()
 
 
 def configure_logs(settings: Settings) -> None:

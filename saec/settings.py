@@ -6,12 +6,13 @@ Invariant: nothing is read at import; a name that belongs to an installation sta
 
 import uuid
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, StringConstraints
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PositiveInt, StringConstraints, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from saec.contracts.events import Channel
+from saec.errors import ConfigurationError
 
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,150}$")]
 
@@ -91,7 +92,9 @@ class Settings(BaseSettings):
     status_sent: bool = Field(
         False, description="Also answer SENT, once a slice, with the messages themselves."
     )
-    log_level: str = Field("info", description="debug, info, warning or error.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="debug, info, warning or error."
+    )
 
     @cached_property
     def topics(self) -> "Topics":
@@ -105,6 +108,28 @@ class Settings(BaseSettings):
     def new_transactional_id(self, role: str) -> str:
         """A transactional id for one producer; never used by another one."""
         return f"{self.topic_prefix}{role}.{self.instance or 'anonymous'}.{uuid.uuid4().hex}"
+
+
+def load_settings() -> Settings:
+    """The settings in the environment.
+
+    Raises:
+        ConfigurationError: names the variables that are wrong, never their values.
+    """
+    try:
+        return Settings()
+    except ValidationError as invalid:
+        errors = invalid.errors(include_url=False, include_input=False, include_context=False)
+        raise ConfigurationError(
+            "; ".join(f"{variable(str(error['loc'][0]))}: {error['msg']}" for error in errors)
+        ) from None
+    except SettingsError:
+        raise ConfigurationError("SAEC_KAFKA is not a JSON object of texts") from None
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"SAEC_{name.upper()}"
 
 
 class Topics:

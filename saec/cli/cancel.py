@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from saec.cli import compose, configuration, publishing
+from saec.cli import compose, publishing
 from saec.cli.submit import DEFAULT_REQUESTER
+from saec.settings import load_settings
 
 
 def cancel_command(
@@ -24,6 +25,6 @@ def cancel_command(
 
     Example: `saec cancel 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10 --requester billing --wait 5`
     """
-    settings = configuration.load()
+    settings = load_settings()
     question = compose.of_cancel(request_id, requester, settings.max_request_bytes)
     publishing.ask(settings, [question], wait, as_json=as_json)

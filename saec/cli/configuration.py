@@ -6,30 +6,10 @@ Invariant: a wrong setting is named by its variable, and its value is never show
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
-from pydantic_settings import SettingsError
 
 from saec.cli import output
-from saec.errors import ConfigurationError
-from saec.settings import Settings
-
-
-def load() -> Settings:
-    """The settings in the environment.
-
-    Raises:
-        ConfigurationError: names the variables that are wrong.
-    """
-    try:
-        return Settings()
-    except ValidationError as invalid:
-        errors = invalid.errors(include_url=False, include_input=False, include_context=False)
-        raise ConfigurationError(
-            "; ".join(f"{_variable(str(e['loc'][0]))}: {e['msg']}" for e in errors)
-        ) from None
-    except SettingsError:
-        raise ConfigurationError("SAEC_KAFKA is not a JSON object of texts") from None
+from saec.settings import Settings, variable
 
 
 def settings_command(
@@ -41,7 +21,7 @@ def settings_command(
     Example: `saec settings`
     """
     rows = [
-        (_variable(name), _default(field.get_default()), field.description or "")
+        (variable(name), _default(field.get_default()), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
     if markdown:
@@ -61,10 +41,6 @@ def to_markdown(rows: list[tuple[str, str, str]]) -> str:
 
 def _code(text: str) -> str:
     return f"`{text}`" if text else ""
-
-
-def _variable(name: str) -> str:
-    return f"SAEC_{name.upper()}"
 
 
 def _default(value: Any) -> str:

@@ -12,14 +12,14 @@ from typing import Annotated, TextIO
 
 import typer
 
-from saec.cli import configuration, output
+from saec.cli import output
 from saec.cli.compose import invalid_lines
 from saec.cli.errors import Commands, ExitCode, InputError
 from saec.cli.publishing import JSON_HEADERS
 from saec.contracts.decode import RejectedError, decode_customer
 from saec.kafka.publish import publish
 from saec.kafka.records import Outgoing
-from saec.settings import Settings
+from saec.settings import Settings, load_settings
 
 COLUMNS = ("id", "name", "email", "phone", "opted_out")
 
@@ -44,7 +44,7 @@ def load_command(
 
     Example: `saec customers load customers.csv`
     """
-    settings = configuration.load()
+    settings = load_settings()
     total = _validate(settings, file)
     with output.progress("Publishing", total) as advance:
         delivery = publish(settings, _records(settings, file), advance)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from saec import installation
-from saec.cli import configuration, output
+from saec.cli import output
+from saec.settings import load_settings
 
 
 def init_command(
@@ -17,7 +18,7 @@ def init_command(
 
     Example: `saec init`
     """
-    settings = configuration.load()
+    settings = load_settings()
     made = installation.init(settings)
     if as_json:
         output.as_json(

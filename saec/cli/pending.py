@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from saec.cli import configuration, output
-from saec.settings import Settings
+from saec.cli import output
+from saec.settings import Settings, load_settings
 from saec.store import history, installation
 from saec.store.engine import open_engine, transaction
 from saec.store.history import PendingHour
@@ -18,7 +18,7 @@ def pending_command(
 
     Example: `saec pending`
     """
-    hours = _read(configuration.load())
+    hours = _read(load_settings())
     if as_json:
         output.as_json([_as_dict(hour) for hour in hours])
     elif not hours:

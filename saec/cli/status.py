@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from saec.cli import configuration, output
+from saec.cli import output
 from saec.cli.errors import ExitCode, InputError
 from saec.contracts.events import canonical_uuid
-from saec.settings import Settings
+from saec.settings import Settings, load_settings
 from saec.store import history, installation
 from saec.store.engine import open_engine, transaction
 from saec.store.history import Account, State
@@ -32,7 +32,7 @@ def status_command(
     Example: `saec status 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10`
     """
     wanted = _uuid(request_id)
-    account = _read(configuration.load(), wanted)
+    account = _read(load_settings(), wanted)
     if account is None:
         output.error(
             f"{wanted} is not stored: it was refused, or has not been read yet. "

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from saec.cli import compose, configuration, publishing
+from saec.cli import compose, publishing
 from saec.cli.errors import InputError
 from saec.cli.instants import FORMS, wall_ms
+from saec.settings import load_settings
 
 DEFAULT_REQUESTER = "saec-cli"
 _WAIT = "Wait this many seconds for the answers."
@@ -65,7 +66,7 @@ def submit_command(
 
     `saec submit requests.jsonl --wait 30`
     """
-    settings = configuration.load()
+    settings = load_settings()
     if file is not None:
         if to or channel or body or body_file or at:
             raise InputError("give either a FILE or a request by flags, not both")

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from saec.cli import answers, configuration, output
+from saec.cli import answers, output
 from saec.cli.errors import InputError
 from saec.cli.instants import FORMS, duration_ms, parse_instant, wall_ms
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
@@ -20,7 +20,7 @@ from saec.contracts.rejected import RejectedError
 from saec.contracts.status import RequestStatus, decode_status
 from saec.kafka.follow import Beginning, End, Follower, Since, Start, read_whole
 from saec.kafka.records import Incoming
-from saec.settings import Settings
+from saec.settings import Settings, load_settings
 
 _POLL_S = 0.1
 _STATUS = "STATUS"
@@ -56,7 +56,7 @@ def tail_command(
 
     Example: `saec tail email --since 10m --no-follow`
     """
-    settings = configuration.load()
+    settings = load_settings()
     topic = _topic(settings, channel)
     start = _start(since, from_beginning=from_beginning or not follow)
     records = _following(settings, topic, start) if follow else read_whole(settings, [topic], start)

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from saec.cli import configuration, output
+from saec.cli import output
 from saec.embedded.errors import optional_module
-from saec.settings import Settings
+from saec.settings import Settings, load_settings
 from saec.supervise.machine import running
 from saec.supervise.signals import interrupting
 from saec.supervise.supervisor import checkout
@@ -36,7 +36,7 @@ def up_command(
     Example: `saec up --data-dir ./data`
     """
     checkout()
-    settings = configuration.load()
+    settings = load_settings()
     where = (data_dir or Path(optional_module("platformdirs").user_data_path("saec"))).absolute()
     with suppress(KeyboardInterrupt), interrupting():
         _run(settings, where, as_json=as_json)

@@ -23,6 +23,9 @@ def _common(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": f"saec-{settings.instance or 'anonymous'}",
+        # A broker that is away is asked, and complained about, a few times a second at most.
+        "reconnect.backoff.ms": 250,
+        "reconnect.backoff.max.ms": 2_000,
         **settings.kafka,
     }
 

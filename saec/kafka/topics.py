@@ -12,7 +12,7 @@ from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
 from saec.settings import Settings
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 10.0
 _DAY_MS = 86_400_000
 # On top of the value: key, headers and framing of a copy in saec.rejected.
 _REJECTED_HEADROOM = 2

@@ -10,9 +10,9 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from saec.errors import SaecError, StoreUnavailableError
+from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
 
 __all__ = [
     "Connection",
@@ -44,9 +44,18 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
     """An engine for `url`; connects to nothing yet.
 
     `url` is postgresql://…; the driver is psycopg2.
+
+    Raises:
+        ConfigurationError: it is no such URL.
     """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # its own text quotes the URL, and with it the password
+        raise ConfigurationError(
+            "SAEC_DATABASE_URL is no URL: postgresql://user:password@host:5432/database"
+        ) from None
     return create_engine(
-        make_url(url).set(drivername="postgresql+psycopg2"),
+        parsed.set(drivername="postgresql+psycopg2"),
         pool_size=2,
         max_overflow=2,
         pool_pre_ping=False,
