@@ -1,0 +1,356 @@
+"""Reading a source topic: where it starts, and that each record is answered exactly once."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from saec.clock import SystemClock
+from saec.contracts.status import Status, decode_status
+from saec.errors import ConfigurationError
+from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.requests import RequestIntake
+from saec.kafka.intake import Intake, start_offset
+from saec.kafka.records import Incoming, Outgoing
+from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.settings import Settings
+from saec.store.engine import Engine, count, open_engine, transaction
+from saec.store.positions import read_positions
+
+ROLE = "requests"
+TIMEOUT_S = 40.0
+
+
+@pytest.mark.parametrize(
+    ("group", "saved", "oldest", "starts"),
+    [
+        pytest.param(None, None, 0, 0, id="never read"),
+        pytest.param(None, None, 7, 7, id="never read, and retention took some"),
+        pytest.param(None, 5, 0, 5, id="the first commit did not reach the group"),
+        pytest.param(5, 5, 0, 5, id="both agree"),
+        pytest.param(5, 9, 0, 5, id="stored but not answered"),
+        pytest.param(5, 9, 5, 5, id="retention took what was read"),
+    ],
+)
+def test_a_partition_starts_at_the_smaller_of_what_is_known(
+    group: int | None, saved: int | None, oldest: int, starts: int
+) -> None:
+    assert start_offset("t partition 0", group, saved, oldest) == starts
+
+
+@pytest.mark.parametrize(
+    ("group", "saved", "oldest", "says"),
+    [
+        pytest.param(5, 4, 0, "up to 4, the group up to 5", id="store behind the group"),
+        pytest.param(5, None, 0, "went back in time", id="store knows nothing"),
+        pytest.param(5, 4, 9, "went back in time", id="store behind, and a gap"),
+        pytest.param(5, 9, 6, "offsets 5 to 5 were deleted", id="retention passed the group"),
+        pytest.param(None, 5, 8, "offsets 5 to 7 were deleted", id="retention passed the store"),
+    ],
+)
+def test_a_partition_never_starts_over_a_gap(
+    group: int | None, saved: int | None, oldest: int, says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=r"^t partition 0: ") as refused:
+        start_offset("t partition 0", group, saved, oldest)
+    assert says in str(refused.value)
+
+
+@pytest.fixture
+def engine(installation: Settings) -> Iterator[Engine]:
+    made = open_engine(installation.database_url)
+    yield made
+    made.dispose()
+
+
+def request(request_id: UUID) -> bytes:
+    """A request that is due in an hour."""
+    event = {
+        "type": "saec.v1.ScheduleRequested",
+        "id": str(request_id),
+        "requester": "tests",
+        "channels": ["PUSH"],
+        "due_at": int((time.time() + 3600) * 1000),
+        "message": {"body": "Olá", "content_type": "text/plain"},
+    }
+    return json.dumps(event).encode()
+
+
+def publish(settings: Settings, count: int, topic: str = "") -> list[UUID]:
+    """Publish requests to both partitions in turn; returns their ids."""
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers})
+    ids = [uuid4() for _ in range(count)]
+    for number, id_ in enumerate(ids):
+        producer.produce(topic or settings.topics.requests, request(id_), partition=number % 2)
+    assert producer.flush(TIMEOUT_S) == 0
+    producer.close()
+    return ids
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Call `condition` until it is true. It waits by itself, or what it calls does."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come true"
+
+
+@contextmanager
+def reader(settings: Settings) -> Iterator[Consumer]:
+    """A consumer that never joins the group."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": settings.group_id(ROLE),
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def committed(settings: Settings) -> dict[int, int]:
+    """What the group has committed of the requests topic: partition -> offset."""
+    partitions = [TopicPartition(settings.topics.requests, number) for number in range(2)]
+    with reader(settings) as consumer:
+        found = consumer.committed(partitions, timeout=TIMEOUT_S)
+    return {one.partition: one.offset for one in found if one.offset >= 0}
+
+
+def answers(settings: Settings) -> Counter[tuple[str, Status]]:
+    """Every committed status: (request id, status) -> how often."""
+    topic, found, ended = settings.topics.status, Counter[tuple[str, Status]](), 0
+    with reader(settings) as consumer:
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(2)])
+        while ended < 2:
+            message = consumer.poll(TIMEOUT_S)
+            assert message is not None, "the broker did not answer"
+            if message.error():
+                ended += 1
+            else:
+                status = decode_status(message.value())
+                found[str(status.request_id), status.status] += 1
+    return found
+
+
+def accepted_once(ids: list[UUID]) -> Counter[tuple[str, Status]]:
+    return Counter({(str(id_), Status.ACCEPTED): 1 for id_ in ids})
+
+
+class Watched:
+    """Positions kept in memory; remembers what the group knew when they were saved."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.saved: dict[int, int] = {}
+        self.group_when_saved: list[dict[int, int]] = []
+
+    def read(self) -> Mapping[int, int]:
+        return self.saved
+
+    def save(self, next_offsets: Mapping[int, int]) -> None:
+        self.group_when_saved.append(committed(self._settings))
+        self.saved |= next_offsets
+
+
+def test_the_first_start_is_written_down_before_anything_is_read(installation: Settings) -> None:
+    """In the store, then in the group: what only the group knew could not be told from a loss."""
+    publish(installation, 10)
+    oldest = {0: 2, 1: 1}
+    deletions = [
+        TopicPartition(installation.topics.requests, partition, offset)
+        for partition, offset in oldest.items()
+    ]
+    admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
+    for deletion in admin.delete_records(deletions).values():
+        deletion.result(TIMEOUT_S)
+    positions = Watched(installation)
+    intake = Intake(installation, ROLE, installation.topics.requests, positions)
+    try:
+        batch: list[Incoming] = []
+
+        def read() -> bool:
+            batch.extend(intake.read())
+            return bool(batch)
+
+        until(read)
+        assert positions.saved == oldest
+        assert positions.group_when_saved == [{}]
+        assert committed(installation) == oldest
+        first: dict[int, int] = {}
+        for record in batch:
+            first.setdefault(record.partition, record.offset)
+        assert first.items() <= oldest.items()
+    finally:
+        intake.close()
+
+
+def test_a_topic_without_append_times_is_refused(installation: Settings) -> None:
+    topic = f"{installation.topic_prefix}plain"
+    plain = NewTopic(topic, 2, 1, config={"message.timestamp.type": "CreateTime"})
+    admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
+    admin.create_topics([plain])[topic].result(TIMEOUT_S)
+    publish(installation, 1, topic)
+    intake = Intake(installation, ROLE, topic, Watched(installation))
+    try:
+        with pytest.raises(ConfigurationError, match=r"message\.timestamp\.type=LogAppendTime"):
+            until(intake.read)
+    finally:
+        intake.close()
+
+
+class Counting(RequestIntake):
+    """Counts the batches it takes."""
+
+    batches = 0
+
+    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        self.batches += 1
+        return super().take(batch, next_offsets)
+
+
+@dataclass
+class Process:
+    """The loop of a requests process in a thread."""
+
+    loop: IngestLoop
+    taker: Counting
+    thread: threading.Thread
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self.loop.stop()
+        self.thread.join(TIMEOUT_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def start(engine: Engine) -> Iterator[Callable[[Settings], Process]]:
+    """Starts processes; those that were not stopped are, at the end."""
+    started: list[Process] = []
+
+    def start(settings: Settings) -> Process:
+        intake = opener(settings, engine, ROLE, settings.topics.requests)
+        taker = Counting(settings, engine, settings.shards)
+        loop = IngestLoop(intake, taker, SystemClock(), ROLE)
+
+        def run() -> None:
+            try:
+                loop.run()
+            finally:
+                loop.close()
+
+        process = Process(loop, taker, threading.Thread(target=run))
+        started.append(process)
+        process.thread.start()
+        return process
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@pytest.mark.parametrize("fails", ["before the commit", "after the commit"])
+def test_a_batch_whose_answer_failed_comes_again_and_is_answered_once(
+    installation: Settings,
+    start: Callable[[Settings], Process],
+    monkeypatch: pytest.MonkeyPatch,
+    fails: str,
+) -> None:
+    """It looks the same to the process whether the broker did it or not."""
+    commit, failed = TransactionalProducer.commit, threading.Event()
+
+    def commit_once_in_doubt(producer: TransactionalProducer) -> None:
+        if failed.is_set():
+            commit(producer)
+            return
+        failed.set()
+        if fails == "after the commit":
+            commit(producer)
+        raise InDoubtError("the answer of the broker was lost")
+
+    monkeypatch.setattr(TransactionalProducer, "commit", commit_once_in_doubt)
+    ids = publish(installation, 6)
+    process = start(installation.model_copy(update={"transaction_timeout_s": 2}))
+    until(lambda: committed(installation) == {0: 3, 1: 3})
+    process.stop()
+    assert failed.is_set()
+    assert answers(installation) == accepted_once(ids)
+
+
+def test_members_that_come_and_go_lose_and_double_nothing(
+    installation: Settings, start: Callable[[Settings], Process]
+) -> None:
+    small = installation.model_copy(update={"ingest_batch_records": 20})
+    ids = publish(installation, 400)
+
+    def taken_by(process: Process, batches: int) -> None:
+        """Publish on until a process has taken so many batches more."""
+        enough = process.taker.batches + batches
+
+        def taken() -> bool:
+            ids.extend(publish(installation, 20))
+            return process.taker.batches >= enough
+
+        until(taken)
+
+    first = start(small)
+    taken_by(first, 2)
+    second = start(small)  # joins while the first is in the middle of it
+    taken_by(second, 2)
+    taken_by(first, 2)
+    first.stop()  # leaves while the second is
+    taken_by(second, 5)
+    half = len(ids) // 2
+    until(lambda: committed(installation) == {0: half, 1: half})
+    second.stop()
+    assert answers(installation) == accepted_once(ids)
+    assert stored_positions(installation) == {0: half, 1: half}
+
+
+@pytest.mark.parametrize("lost", ["the store's positions", "records nobody read"])
+def test_a_process_stops_with_advice_where_it_cannot_read_on(
+    installation: Settings, engine: Engine, start: Callable[[Settings], Process], lost: str
+) -> None:
+    publish(installation, 4)
+    process = start(installation)
+    until(lambda: committed(installation) == {0: 2, 1: 2})
+    process.stop()
+    publish(installation, 4)
+    if lost == "records nobody read":
+        says = "offsets 2 to 2 were deleted"
+        gap = TopicPartition(installation.topics.requests, 0, 3)
+        admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
+        admin.delete_records([gap])[gap].result(TIMEOUT_S)
+    else:
+        says = "went back in time"
+        with transaction(engine) as connection:
+            count(connection, "DELETE FROM positions")
+    taker = Counting(installation, engine, installation.shards)
+    intake = opener(installation, engine, ROLE, installation.topics.requests)
+    loop = IngestLoop(intake, taker, SystemClock(), ROLE)
+    try:
+        with pytest.raises(ConfigurationError, match=says):
+            loop.run()
+    finally:
+        loop.close()
+    assert taker.batches == 0
+
+
+def stored_positions(settings: Settings) -> dict[int, int]:
+    engine = open_engine(settings.database_url)
+    with transaction(engine) as connection:
+        found = read_positions(connection, settings.topics.requests)
+    engine.dispose()
+    return found

@@ -1,0 +1,127 @@
+"""The topics of an installation are what the documentation promises."""
+
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.kafka import topics
+from saec.settings import Settings
+
+TIMEOUT_S = 30
+DAY_MS = 86_400_000
+SHARDS = 3
+PROMISED = ("cleanup.policy", "retention.ms", "message.timestamp.type", "max.message.bytes")
+BROKERS_DEFAULT = "1048588"
+
+
+@pytest.fixture
+def settings(make_installation: Callable[..., Settings]) -> Settings:
+    """Where every number differs from every other and from Kafka's defaults."""
+    return make_installation(
+        shards=SHARDS,
+        partitions=2,
+        requests_retention_days=5,
+        dispatch_retention_days=1,
+        status_retention_days=2,
+        ledger_retention_days=4,
+        max_request_bytes=300_000,
+    )
+
+
+@pytest.fixture
+def admin(settings: Settings) -> AdminClient:
+    """A client that lives as long as what it was asked for."""
+    return AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+
+
+def configurations(
+    admin: AdminClient, settings: Settings, without: str = ""
+) -> dict[str, tuple[str, ...]]:
+    """What the broker says of each topic: topic -> the values of PROMISED."""
+    names = [name for name in settings.topics.all if name != without]
+    asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    found = admin.describe_configs(asked, request_timeout=TIMEOUT_S)
+    answers = {resource.name: future.result(TIMEOUT_S) for resource, future in found.items()}
+    return {name: tuple(said[key].value for key in PROMISED) for name, said in answers.items()}
+
+
+def delete(admin: AdminClient, name: str) -> None:
+    admin.delete_topics([name])[name].result(TIMEOUT_S)
+
+
+def test_each_topic_is_kept_stamped_and_bounded_as_promised(
+    admin: AdminClient, settings: Settings
+) -> None:
+    names = settings.topics
+    channel = ("delete", str(DAY_MS), "CreateTime", BROKERS_DEFAULT)
+    assert configurations(admin, settings) == {
+        names.requests: ("delete", str(5 * DAY_MS), "LogAppendTime", "400000"),
+        names.customers: ("compact", str(7 * DAY_MS), "LogAppendTime", "400000"),
+        **dict.fromkeys(names.dispatch.values(), channel),
+        names.status: ("delete", str(2 * DAY_MS), "CreateTime", BROKERS_DEFAULT),
+        names.rejected: ("delete", str(2 * DAY_MS), "CreateTime", "800000"),
+        names.ledger: ("delete", str(4 * DAY_MS), "CreateTime", BROKERS_DEFAULT),
+    }
+
+
+def test_the_ledger_has_a_partition_a_shard_and_the_others_what_was_asked(
+    admin: AdminClient, settings: Settings
+) -> None:
+    counts = topics.partition_counts(admin)
+    ours = {name: count for name, count in counts.items() if name in settings.topics.all}
+    assert ours == dict.fromkeys(settings.topics.all, 2) | {settings.topics.ledger: SHARDS}
+
+
+def test_by_default_what_must_outlast_something_does() -> None:
+    settings = Settings()
+    assert settings.requests_retention_days > settings.horizon_days
+    assert settings.dispatch_retention_days <= 7
+    for spec in topics.specifications(settings, settings.shards):
+        assert spec.config["cleanup.policy"] == (
+            "compact" if spec.name == settings.topics.customers else "delete"
+        )
+
+
+def test_nothing_is_left_to_create(settings: Settings) -> None:
+    assert topics.create_missing(settings, SHARDS) == []
+    topics.check(settings, SHARDS)
+
+
+def test_only_what_is_missing_is_created_and_nothing_changed(
+    admin: AdminClient, settings: Settings
+) -> None:
+    delete(admin, settings.topics.status)
+    with pytest.raises(ConfigurationError, match=r"missing: \S+status; run `saec init`"):
+        topics.check(settings, SHARDS)
+    broader = settings.model_copy(update={"partitions": 5, "dispatch_retention_days": 3})
+    before = configurations(admin, settings, settings.topics.status)
+    assert topics.create_missing(broader, SHARDS) == [settings.topics.status]
+    assert configurations(admin, settings, settings.topics.status) == before
+    counts = topics.partition_counts(admin)
+    assert counts[settings.topics.status] == 5
+    assert counts[settings.topics.requests] == 2
+
+
+@pytest.mark.parametrize("shards", [SHARDS - 1, SHARDS + 1])
+def test_a_ledger_of_another_number_of_shards_is_refused(
+    admin: AdminClient, settings: Settings, shards: int
+) -> None:
+    says = rf"ledger has {SHARDS} partitions, the database {shards} shards"
+    delete(admin, settings.topics.status)
+    with pytest.raises(ConfigurationError, match=says):
+        topics.create_missing(settings, shards)
+    assert settings.topics.status not in topics.partition_counts(admin)
+    topics.create_missing(settings, SHARDS)
+    with pytest.raises(ConfigurationError, match=says):
+        topics.check(settings, shards)
+
+
+def test_a_broker_that_does_not_answer_is_an_error_with_advice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(topics, "_TIMEOUT_S", 0.5)
+    nobody = Settings(bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(BrokerUnavailableError, match="SAEC_BOOTSTRAP_SERVERS"):
+        topics.check(nobody, SHARDS)
