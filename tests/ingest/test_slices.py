@@ -4,6 +4,7 @@ from collections import Counter
 from unittest.mock import patch
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from saec.contracts.events import (
     ScheduleRequested,
     bits_to_channels,
 )
+from saec.contracts.rejected import RejectedError
+from saec.errors import Reason
 from saec.ingest import slices
 from saec.store.requests import SliceRow
 from saec.store.shards import shard_of
@@ -88,18 +91,29 @@ def test_no_slice_makes_more_bytes_than_it_may(
     assert all(row.messages * len(row.message) <= bound for row in made)
 
 
-def test_the_largest_message_goes_to_ten_thousand_in_bounded_slices() -> None:
-    event = ScheduleRequested(
+def large(body_bytes: int, customers: int) -> ScheduleRequested:
+    return ScheduleRequested(
         id=UUID(int=1),
         requester="billing",
         channels=(Channel.EMAIL, Channel.SMS, Channel.WHATSAPP),
-        customers=tuple(map(str, range(10_000))),
+        customers=tuple(map(str, range(customers))),
         due_at_ms=DUE_MS,
-        message=Message(body=b"x" * 899_900, content_type="text/plain"),
+        message=Message(body=b"x" * body_bytes, content_type="text/plain"),
     )
-    made = cut(event, 500)
-    assert sum(row.recipients for row in made) == 10_000
+
+
+def test_a_large_message_is_cut_into_more_slices() -> None:
+    made = cut(large(899_900, 100), 500)
+    assert sum(row.recipients for row in made) == 100
     assert max(row.messages * len(row.message) for row in made) <= 8 * 1024 * 1024
+
+
+def test_what_would_take_too_much_room_is_refused() -> None:
+    """Each slice carries the message: this would be three gigabytes of rows."""
+    with pytest.raises(RejectedError) as refused:
+        cut(large(899_900, 10_000), 500)
+    assert refused.value.reason is Reason.REQUEST_TOO_LARGE
+    assert refused.value.request_id == UUID(int=1)
 
 
 @given(event=requests(), most=st.integers(1, 70))

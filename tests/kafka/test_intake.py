@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+import structlog
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from saec.clock import SystemClock
 from saec.contracts.status import Status, decode_status
-from saec.errors import ConfigurationError
+from saec.errors import ConfigurationError, SaecError
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
 from saec.kafka.intake import Intake, start_offset
@@ -59,7 +61,7 @@ def test_a_partition_starts_at_the_smaller_of_what_is_known(
 def test_a_partition_never_starts_over_a_gap(
     group: int | None, saved: int | None, oldest: int, says: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"^t partition 0: ") as refused:
+    with pytest.raises(SaecError, match=r"^t partition 0: ") as refused:
         start_offset("t partition 0", group, saved, oldest)
     assert says in str(refused.value)
 
@@ -319,33 +321,86 @@ def test_members_that_come_and_go_lose_and_double_nothing(
     assert stored_positions(installation) == {0: half, 1: half}
 
 
-@pytest.mark.parametrize("lost", ["the store's positions", "records nobody read"])
-def test_a_process_stops_with_advice_where_it_cannot_read_on(
-    installation: Settings, engine: Engine, start: Callable[[Settings], Process], lost: str
-) -> None:
+class Rebalancing:
+    """A consumer whose partitions are taken and given back in the middle of the first batch."""
+
+    def __init__(self, intake: Intake, consumer: Consumer) -> None:
+        self._intake = intake
+        self._consumer = consumer
+        self.rebalanced = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+    def consume(self, count: int, timeout_s: float) -> list[Any]:
+        if count > 1 and not self.rebalanced:
+            self.rebalanced = True
+            assigned = self._consumer.assignment()
+            self._intake._revoke(self._consumer, assigned)
+            self._intake._assign(self._consumer, assigned)
+        return self._consumer.consume(count, timeout_s)  # type: ignore[no-any-return]
+
+
+def test_a_batch_that_a_rebalance_falls_into_is_read_anew(installation: Settings) -> None:
+    publish(installation, 6)
+    intake = Intake(installation, ROLE, installation.topics.requests, Watched(installation))
+    consumer = intake._consumer = Rebalancing(intake, intake._consumer)
+    read: Counter[tuple[int, int]] = Counter()
+
+    def enough() -> bool:
+        read.update((record.partition, record.offset) for record in intake.read())
+        return read.total() >= 6
+
+    try:
+        until(enough)
+    finally:
+        intake.close()
+    assert consumer.rebalanced
+    assert read == Counter({(partition, offset): 1 for partition in (0, 1) for offset in range(3)})
+
+
+@pytest.fixture
+def read_so_far(installation: Settings, start: Callable[[Settings], Process]) -> Settings:
+    """An installation that has read two records of each partition; two more wait there."""
     publish(installation, 4)
     process = start(installation)
     until(lambda: committed(installation) == {0: 2, 1: 2})
     process.stop()
     publish(installation, 4)
-    if lost == "records nobody read":
-        says = "offsets 2 to 2 were deleted"
-        gap = TopicPartition(installation.topics.requests, 0, 3)
-        admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
-        admin.delete_records([gap])[gap].result(TIMEOUT_S)
-    else:
-        says = "went back in time"
-        with transaction(engine) as connection:
-            count(connection, "DELETE FROM positions")
-    taker = Counting(installation, engine, installation.shards)
-    intake = opener(installation, engine, ROLE, installation.topics.requests)
+    return installation
+
+
+def test_a_process_does_not_read_on_when_the_database_went_back_in_time(
+    read_so_far: Settings, engine: Engine
+) -> None:
+    with transaction(engine) as connection:
+        count(connection, "DELETE FROM positions")
+    taker = Counting(read_so_far, engine, read_so_far.shards)
+    intake = opener(read_so_far, engine, ROLE, read_so_far.topics.requests)
     loop = IngestLoop(intake, taker, SystemClock(), ROLE)
     try:
-        with pytest.raises(ConfigurationError, match=says):
+        with pytest.raises(ConfigurationError, match="went back in time"):
             loop.run()
     finally:
         loop.close()
     assert taker.batches == 0
+
+
+def test_a_partition_with_a_gap_stands_still_and_the_others_go_on(
+    read_so_far: Settings, start: Callable[[Settings], Process]
+) -> None:
+    gap = TopicPartition(read_so_far.topics.requests, 0, 3)
+    admin = AdminClient({"bootstrap.servers": read_so_far.bootstrap_servers})
+    admin.delete_records([gap])[gap].result(TIMEOUT_S)
+    with structlog.testing.capture_logs() as logs:
+        process = start(read_so_far)
+        until(lambda: committed(read_so_far)[1] == 4)
+        publish(read_so_far, 2)
+        until(lambda: committed(read_so_far)[1] == 5)
+        process.stop()
+    assert committed(read_so_far)[0] == 2
+    (said,) = [log for log in logs if log["log_level"] == "error"]
+    assert "partition 0: offsets 2 to 2 were deleted before they were read" in said["error"]
 
 
 def stored_positions(settings: Settings) -> dict[int, int]:

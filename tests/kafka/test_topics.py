@@ -1,5 +1,7 @@
 """The topics of an installation are what the documentation promises."""
 
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -48,7 +50,12 @@ def configurations(
 
 
 def delete(admin: AdminClient, name: str) -> None:
+    """Delete a topic, and wait until the broker does not show it any more."""
     admin.delete_topics([name])[name].result(TIMEOUT_S)
+    deadline_s, tries = time.monotonic() + TIMEOUT_S, threading.Event()
+    while name in topics.partition_counts(admin):
+        assert time.monotonic() < deadline_s, "it is still there"
+        tries.wait(0.02)
 
 
 def test_each_topic_is_kept_stamped_and_bounded_as_promised(
