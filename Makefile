@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint check up lock clean
+.PHONY: help install demo test survival lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,9 @@ demo: $(INSTALLED) ## run the main job on a real Kafka and PostgreSQL, in under 
 
 test: $(INSTALLED) ## run the tests: make test ARGS="-k cancel"
 	@$(BIN)/python -m pytest $(ARGS)
+
+survival: $(INSTALLED) ## 20,000 requests while processes are killed: make survival ARGS="--seed 7"
+	@$(BIN)/python -m tests.survival.run $(ARGS)
 
 lint: $(INSTALLED) ## ruff, its formatter, mypy --strict, import-linter
 	@$(BIN)/ruff check .

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     DUE_IN_THE_PAST = "due_in_the_past"
     DUE_BEYOND_HORIZON = "due_beyond_horizon"
     EXPIRES_BEFORE_DUE = "expires_before_due"
+    REQUEST_TOO_LARGE = "request_too_large"
     ID_TAKEN = "id_taken"
     OTHER_REQUESTER = "other_requester"
     # an address that is kept out of the registry

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import structlog
@@ -37,7 +36,7 @@ class Loop(Protocol):
         ...
 
     def stop(self) -> None:
-        """Make `run` return soon; called from a signal handler."""
+        """Make `run` return soon; called from another thread."""
         ...
 
     def close(self) -> None:
@@ -137,12 +136,19 @@ def _wait_for_parts(
 
 
 def _on_signals(stopping: threading.Event, loops: list[Loop]) -> None:
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(1)
+    """Hear of signals in a thread: a handler could not safely set an event that is waited on."""
+    heard, hear = os.pipe()
+    os.set_blocking(hear, False)
+    signal.set_wakeup_fd(hear, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+
+    def listen() -> None:
+        os.read(heard, 1)
         stopping.set()
         for loop in loops:
             loop.stop()
+        os.read(heard, 1)
+        os._exit(1)
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+    threading.Thread(target=listen, daemon=True, name="signals").start()

@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         100, description="Longest wait for more records of an ingest batch."
     )
     dispatch_batch_messages: PositiveInt = Field(
-        5_000, description="About how many messages one Kafka transaction carries."
+        5_000, le=10_000, description="About how many messages one Kafka transaction carries."
     )
     probe_interval_ms: PositiveInt = Field(
         50, description="How often an idle worker looks for due slices."
@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     def topics(self) -> "Topics":
         """The names of this installation's topics."""
         return Topics(self.topic_prefix)
+
+    @property
+    def most_copied_bytes(self) -> int:
+        """Largest key, value and headers of a record that saec.rejected holds a copy of."""
+        return 2 * self.max_request_bytes
 
     def group_id(self, role: str) -> str:
         """The consumer group of one kind of process: `saec.requests`, `saec.dispatch` …"""

@@ -4,7 +4,7 @@ Invariant: what SAEC writes always names its content type; what it reads is opti
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from saec.contracts.avro import MARKER
@@ -14,6 +14,9 @@ Headers = list[tuple[str, bytes]]
 
 RawHeaders = Iterable[tuple[str, bytes | None]] | None
 """What SAEC may be given."""
+
+CopiedHeaders = Sequence[tuple[str, bytes | None]]
+"""What SAEC writes, with what it passes on as it came."""
 
 _TRACEPARENT = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"

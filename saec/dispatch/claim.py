@@ -84,13 +84,6 @@ def apply(
     return moved
 
 
-def give_up(engine: Engine, me: str, owned: Mapping[int, Owned], claim: Claim) -> None:
-    """Delete the claim rows of a batch that was dropped before anything of it was emitted."""
-    with transaction(engine) as connection:
-        shards.lock_mine(connection, me, owned)
-        pending.delete_claims(connection, list(claim.batch_nos.items()))
-
-
 def _delete(connection: Connection, finished: Collection[Finished]) -> None:
     expected: dict[int, int] = {}
     for batch in finished:

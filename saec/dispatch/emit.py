@@ -69,7 +69,7 @@ def write_ledger(
 
 def _remember(offsets: dict[int, int], shard: int) -> Callable[[Any, Any], None]:
     def delivered(error: Any, message: Any) -> None:
-        if error is None:
+        if error is None and message.offset() >= 0:  # a repeated delivery may not tell it
             offsets[shard] = message.offset()
 
     return delivered

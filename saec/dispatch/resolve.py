@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import assert_never
 from uuid import UUID
 
-from saec.contracts.ledger import BatchCommitted, BatchOpened, ShardTaken
+from saec.contracts.ledger import BatchCommitted, BatchOpened, LedgerRecord, ShardTaken
 from saec.dispatch.batch import Finished
 from saec.kafka.ledger import LedgerEntry
 from saec.store.shards import Owned
@@ -39,10 +39,13 @@ def resolve(
     """
     history = _History(owned)
     for entry in entries:
+        if entry.record is None:
+            raise ContradictionError(f"offset {entry.offset} of the ledger is no record of SAEC's")
         _check_epoch(entry.record, me, owned, attempt)
-        history.add(entry)
+        history.add(entry.record, entry.offset)
     lost = {number for number in claimed if number > history.last}
-    if log_start > owned.ledger_offset and lost:
+    # What stands at ledger_offset itself is the end mark of the transaction before it.
+    if log_start > owned.ledger_offset + 1 and lost:
         raise ContradictionError(
             f"the ledger was deleted up to offset {log_start}, and may have held batch {min(lost)}"
         )
@@ -53,13 +56,13 @@ class _History:
     """A shard's ledger, record by record: the batches that follow the last one applied."""
 
     def __init__(self, owned: Owned) -> None:
-        self.last = self._applied = owned.batch_no
+        self.last = owned.batch_no
         self.finished: list[Finished] = []
         self._opened: BatchOpened | None = None
 
-    def add(self, entry: LedgerEntry) -> None:
+    def add(self, record: LedgerRecord, offset: int) -> None:
         """Take in the next record."""
-        record, opened = entry.record, self._opened
+        opened = self._opened
         if opened is not None and not _closes(opened, record):
             raise ContradictionError(
                 f"batch {opened.batch_no} was opened and committed without its last record: "
@@ -72,7 +75,7 @@ class _History:
             case ShardTaken():
                 self._check_known(record)
             case BatchCommitted():
-                self._append(record, entry.offset)
+                self._append(record, offset)
             case _:
                 assert_never(record)
 
@@ -81,8 +84,6 @@ class _History:
             raise ContradictionError(f"batches {self.last + 1} to {taken.batch_no} are missing")
 
     def _append(self, record: BatchCommitted, offset: int) -> None:
-        if record.batch_no <= self._applied:
-            return
         if record.batch_no != self.last + 1:
             raise ContradictionError(f"batch {record.batch_no} follows {self.last}{_RECOVER}")
         self.last = record.batch_no
@@ -92,9 +93,7 @@ class _History:
         )
 
 
-def _check_epoch(
-    record: BatchOpened | BatchCommitted | ShardTaken, me: str, owned: Owned, attempt: UUID
-) -> None:
+def _check_epoch(record: LedgerRecord, me: str, owned: Owned, attempt: UUID) -> None:
     mine = isinstance(record, ShardTaken) and record.attempt == attempt and record.owner == me
     if not mine and record.epoch >= owned.epoch:
         raise ContradictionError(
@@ -102,7 +101,7 @@ def _check_epoch(
         )
 
 
-def _closes(opened: BatchOpened, record: BatchOpened | BatchCommitted | ShardTaken) -> bool:
+def _closes(opened: BatchOpened, record: LedgerRecord) -> bool:
     return (
         isinstance(record, BatchCommitted)
         and record.batch_no == opened.batch_no

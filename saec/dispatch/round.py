@@ -16,8 +16,8 @@ from saec.dispatch.compose import compose
 from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
 from saec.dispatch.read import read_claimed
+from saec.dispatch.suspended import Suspended
 from saec.dispatch.takeover import Takeover
-from saec.errors import SaecError
 from saec.kafka.ledger import Ledger
 from saec.kafka.membership import Membership, MembershipError
 from saec.kafka.transaction import TransactionalProducer
@@ -56,10 +56,10 @@ class Worker:
         self._clock = clock
         self._stop = threading.Event()
         self._belief: _Belief | None = None
-        self._halted: dict[int, str] = {}
-        self._hanging_since_s: dict[int, float] = {}
         self._failures = 0
         self._claimed_at_s = 0.0
+        hanging_bound_s = settings.transaction_timeout_s + _HANGING_EXTRA_S
+        self._suspended = Suspended(engine, clock, hanging_bound_s)
         ledger = Ledger(settings, clock)
         self._takeover = Takeover(settings, engine, ledger, clock, self._stop)
         self._membership = Membership(settings, self._on_revoked, self._on_lost)
@@ -72,7 +72,7 @@ class Worker:
     @property
     def halted(self) -> dict[int, str]:
         """The shards this worker will not dispatch, and why."""
-        return dict(self._halted)
+        return dict(self._suspended.halted)
 
     def run(self) -> None:
         """Round after round, until `stop`.
@@ -86,7 +86,7 @@ class Worker:
                 self._clock.wait(self._stop, pause_s)
 
     def stop(self) -> None:
-        """Make `run` return after the round it is in; safe in a signal handler."""
+        """Make `run` return after the round it is in; from any thread."""
         self._stop.set()
 
     def close(self) -> None:
@@ -109,6 +109,9 @@ class Worker:
             raise
         except Exception as error:
             return self._doubt(error)
+        except BaseException:  # an interrupt leaves as much in doubt, and nothing may be released
+            self._forget()
+            raise
         self._failures = 0
         return pause_s
 
@@ -150,30 +153,21 @@ class Worker:
 
     def _take_over(self, belief: _Belief) -> None:
         """Take over what is assigned and not mine yet."""
-        wanted = self._membership.assigned - belief.owned.keys() - self._halted.keys()
+        wanted = self._membership.assigned - belief.owned.keys() - self._suspended.out()
         if not wanted:
             return
-        taken = self._takeover.run(belief.producer, wanted)
+        self._suspended.write_down()
+        taken = self._takeover.run(belief.producer, wanted, patient=not belief.owned)
         belief.owned |= taken.owned
         self._claimed_at_s = 0.0
         if taken.owned:
             _log.info("shards taken over", shards=sorted(taken.owned))
-        self._judge_hanging(taken.hanging)
-
-    def _judge_hanging(self, hanging: frozenset[int]) -> None:
-        """Halt the shards whose ledger has been held open for longer than Kafka allows."""
-        now_s = self._clock.monotonic_s()
-        self._hanging_since_s = {s: self._hanging_since_s.get(s, now_s) for s in hanging}
-        bound_s = self._settings.transaction_timeout_s + _HANGING_EXTRA_S
-        why = "a transaction hangs in its ledger: the broker lost its end"
-        overdue = {
-            s: why for s, since_s in self._hanging_since_s.items() if now_s - since_s > bound_s
-        }
-        if overdue:
-            raise HaltError(overdue)
+        self._suspended.tried(frozenset(taken.owned), taken.hanging)
+        self._suspended.found_halted(taken.halted)
 
     def _on_revoked(self, revoked: frozenset[int]) -> None:
         """Apply what is finished and release; with any doubt return without releasing."""
+        self._suspended.forget(revoked)
         belief = self._belief
         if belief is None or not belief.owned:
             return
@@ -187,18 +181,22 @@ class Worker:
                 shards.release(connection, me, mine)
         except Exception as error:
             self._doubt(error)
+        except BaseException:
+            self._forget()
+            raise
         else:
             belief.drop(revoked)
 
     def _on_lost(self, lost: frozenset[int]) -> None:
         """The shards are somebody else's already: forget them, touch nothing."""
+        self._suspended.forget(lost)
         if self._belief is not None:
             self._belief.drop(lost)
 
     def _doubt(self, error: Exception) -> float:
         """Forget everything; the next round takes over from myself. Returns the pause before it."""
         if isinstance(error, HaltError):
-            self._halt(error)
+            self._suspended.halt(error)
         self._forget()
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
@@ -206,16 +204,6 @@ class Worker:
             "round abandoned", error=str(error), kind=type(error).__name__, retry_s=pause_s
         )
         return pause_s
-
-    def _halt(self, error: HaltError) -> None:
-        self._halted |= error.reasons
-        for shard, why in error.reasons.items():
-            _log.error("shard halted", shard=shard, why=why, next="run `saec doctor`")
-        try:
-            with transaction(self._engine) as connection:
-                shards.mark_halted(connection, error.reasons)
-        except SaecError as unavailable:
-            _log.warning("halt not written down", error=str(unavailable))
 
     def _forget(self) -> None:
         if self._belief is not None:

@@ -21,7 +21,8 @@ from saec.kafka.transaction import TransactionalProducer, fence
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
-from saec.store.shards import Owned
+from saec.store.positions import read_positions
+from saec.store.shards import Owned, Seen
 
 _SETTLE_WAIT_S = 1.0
 _SETTLE_POLL_S = 0.02
@@ -31,11 +32,13 @@ _SETTLE_POLL_S = 0.02
 class Taken:
     """How a takeover ended for each shard; one in neither was taken by somebody else meanwhile.
 
-    `hanging` shards had a transaction open in their ledger; they are to be tried again.
+    `hanging` shards had a transaction open in their ledger, or could not be read to the sentinel:
+    they are to be tried again. `halted` ones wait for a person; it says why.
     """
 
     owned: dict[int, Owned] = field(default_factory=dict)
     hanging: frozenset[int] = frozenset()
+    halted: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,45 +51,70 @@ class Takeover:
     clock: Clock
     stop: threading.Event
 
-    def run(self, producer: TransactionalProducer, wanted: Collection[int]) -> Taken:
+    def run(
+        self, producer: TransactionalProducer, wanted: Collection[int], *, patient: bool = True
+    ) -> Taken:
         """Take `wanted` over. The producer is initialised and has nothing open or in doubt (1).
+
+        Waits for transactions that are just ending if `patient`.
 
         Raises:
             HaltError: ledger and PostgreSQL contradict each other.
             SaecError: unknown how far it got; take over again.
         """
         me = producer.transactional_id
-        with transaction(self.engine) as connection:
-            seen = shards.look(connection, wanted)  # 2
+        seen, halted = self._look(wanted)  # 2
         for owner in {look.owner for look in seen.values()} - {None, me}:
             fence(self.settings, str(owner))  # 3
         with transaction(self.engine) as connection:
             taken = shards.compare_and_set(connection, me, seen)  # 4
-        ends = self._settled(taken)  # 5
+        ends = self._settled(taken, _SETTLE_WAIT_S if patient else 0.0)  # 5
         owned = {shard: taken[shard] for shard in ends}
         if not owned:
-            return Taken(hanging=frozenset(taken))
+            return Taken(hanging=frozenset(taken), halted=halted)
         self._check_reaches(owned, ends)
         attempt = self._write_sentinels(producer, owned)  # 6
         starts = {
             shard: max(mine.ledger_offset, ends[shard].start) for shard, mine in owned.items()
         }
         entries = self.ledger.read(starts, attempt)  # 7
-        owned = self._settle(me, owned, attempt, entries, ends)  # 8
-        return Taken(owned, frozenset(taken) - frozenset(owned))
+        read = {shard: owned[shard] for shard in entries}
+        settled = self._settle(me, read, attempt, entries, ends) if read else {}  # 8
+        return Taken(settled, frozenset(taken) - frozenset(settled), halted)
 
-    def _settled(self, taken: Mapping[int, Owned]) -> dict[int, Ends]:
+    def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
+        """Owner and epoch of what may be taken over, and why the rest may not."""
+        answered = self.ledger.answered_offsets()  # first: ingest stores before it answers
+        with transaction(self.engine) as connection:
+            saved = read_positions(connection, self.settings.topics.requests)
+            seen = shards.look(connection, wanted)
+        self._check_reaches_answers(wanted, saved, answered)
+        halted = {shard: look.halted for shard, look in seen.items() if look.halted is not None}
+        return {shard: look for shard, look in seen.items() if shard not in halted}, halted
+
+    def _settled(self, taken: Mapping[int, Owned], wait_s: float) -> dict[int, Ends]:
         """Both ends of each ledger partition, of those where no transaction is open or hanging.
 
         A sentinel written behind a hanging transaction would commit what hangs there.
         """
-        deadline_s = self.clock.monotonic_s() + _SETTLE_WAIT_S
+        deadline_s = self.clock.monotonic_s() + wait_s
         while True:
             ends = self.ledger.ends(taken) if taken else {}
             settled = {shard: found for shard, found in ends.items() if found.settled}
-            if len(settled) == len(taken) or self.clock.monotonic_s() > deadline_s:
+            if len(settled) == len(taken) or self.clock.monotonic_s() >= deadline_s:
                 return settled
             self.clock.wait(self.stop, _SETTLE_POLL_S)
+
+    def _check_reaches_answers(
+        self, wanted: Collection[int], saved: Mapping[int, int], answered: Mapping[int, int]
+    ) -> None:
+        """Ingest stores before it answers: a database behind the answers was restored.
+
+        It may lack cancels, and what they stopped would go out.
+        """
+        if any(saved.get(partition, 0) < offset for partition, offset in answered.items()):
+            why = "requests were answered that the database does not know: it went back in time"
+            raise HaltError(dict.fromkeys(wanted, why))
 
     def _check_reaches(self, owned: Mapping[int, Owned], ends: Mapping[int, Ends]) -> None:
         behind = {

@@ -12,7 +12,7 @@ from saec.contracts.status import EVENT_TYPE, RequestStatus, Status, encode_stat
 from saec.errors import Reason
 from saec.ingest.decide import Verdict
 from saec.kafka.records import Incoming, Outgoing
-from saec.settings import Topics
+from saec.settings import Settings, Topics
 
 _NO_COUNTS: Mapping[str, int] = {}
 
@@ -62,14 +62,22 @@ def customer_status(
     )
 
 
-def rejected_copy(topics: Topics, source: Incoming, verdict: Verdict, *, keep: bool) -> Outgoing:
-    """The record for saec.rejected: as it came, without the value unless `keep`."""
+def rejected_copy(
+    settings: Settings, source: Incoming, verdict: Verdict, *, keep: bool
+) -> Outgoing:
+    """The record for saec.rejected: as it came, without its value and headers unless `keep`.
+
+    A record that saec.rejected could not hold comes without them and without its key; where it
+    stands in the source topic is in the headers.
+    """
+    fits = _size(source) <= settings.most_copied_bytes
     reason = Reason.INVALID_EVENT if verdict.reason is None else verdict.reason
     return Outgoing(
-        topics.rejected,
-        source.value if keep else None,
-        source.key,
+        settings.topics.rejected,
+        source.value if keep and fits else None,
+        source.key if fits else None,
         [
+            *((source.headers or ()) if keep and fits else ()),
             ("saec-reason", reason.value.encode()),
             ("saec-detail", (verdict.detail or "").encode()),
             ("saec-source-topic", source.topic.encode()),
@@ -77,6 +85,11 @@ def rejected_copy(topics: Topics, source: Incoming, verdict: Verdict, *, keep: b
             ("saec-source-offset", str(source.offset).encode()),
         ],
     )
+
+
+def _size(source: Incoming) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in source.headers or ())
+    return len(source.key or b"") + len(source.value or b"") + headers
 
 
 def verdict_of(error: RejectedError) -> Verdict:

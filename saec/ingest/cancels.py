@@ -13,7 +13,7 @@ from saec.errors import Reason
 from saec.ingest import answers, decide
 from saec.ingest.decide import Verdict
 from saec.kafka.records import Incoming, Outgoing
-from saec.settings import Topics
+from saec.settings import Settings
 from saec.store import cancels, requests, shards
 from saec.store.cancels import CancelRow, Stopped
 from saec.store.engine import Connection
@@ -81,7 +81,7 @@ def decide_cancels(
     ]
 
 
-def cancel_answers(topics: Topics, decisions: Iterable[Decision]) -> Iterable[Outgoing]:
+def cancel_answers(settings: Settings, decisions: Iterable[Decision]) -> Iterable[Outgoing]:
     """The statuses of decided cancels, and copies of those that were refused."""
     for one in decisions:
         source, request_id = one.asked.source, one.asked.event.id
@@ -89,8 +89,10 @@ def cancel_answers(topics: Topics, decisions: Iterable[Decision]) -> Iterable[Ou
         if verdict.status is Status.REJECTED:
             detail = "requester: not the one who scheduled it"
             verdict = Verdict(Status.REJECTED, Reason.OTHER_REQUESTER, detail)
-            yield answers.rejected_copy(topics, source, verdict, keep=True)
-        yield answers.request_status(topics, source, request_id, verdict, _counts(verdict, one))
+            yield answers.rejected_copy(settings, source, verdict, keep=True)
+        yield answers.request_status(
+            settings.topics, source, request_id, verdict, _counts(verdict, one)
+        )
 
 
 def _counts(verdict: Verdict, one: Decision) -> dict[str, int]:

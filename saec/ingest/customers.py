@@ -56,7 +56,7 @@ class CustomerIntake:
             self._topics, source, error.customer_id, error.reason, error.detail
         )
         # Without the bytes: they are somebody's addresses.
-        yield answers.rejected_copy(self._topics, source, verdict, keep=False)
+        yield answers.rejected_copy(self._settings, source, verdict, keep=False)
 
     def _kept_out(
         self, source: Incoming, event: CustomerRegistered | CustomerErased, row: CustomerRow

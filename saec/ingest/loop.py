@@ -53,8 +53,8 @@ class IngestLoop:
         """
         while not self._stop.is_set():
             try:
-                self.run_once()
-                self._failures = 0
+                if self.run_once():
+                    self._failures = 0
             except ConfigurationError:
                 raise
             except Exception as error:
@@ -80,7 +80,7 @@ class IngestLoop:
         return len(batch)
 
     def stop(self) -> None:
-        """Make `run` return after the batch it is in; safe in a signal handler."""
+        """Make `run` return after the batch it is in; from any thread."""
         self._stop.set()
 
     def close(self) -> None:

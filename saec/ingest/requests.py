@@ -26,6 +26,8 @@ from saec.store.engine import Connection, Engine, transaction
 from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
 
+_TRANSACTION_BYTES = 32 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class _Schedule:
@@ -66,10 +68,13 @@ class RequestIntake:
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
         refused = [record for record in records if isinstance(record, _Refused)]
-        with transaction(self._engine) as connection:
-            verdicts = self._store(connection, schedules)
-            if not stops:
-                save_positions(connection, self._topics.requests, next_offsets)
+        verdicts: list[Verdict] = []
+        parts = _by_size(schedules)
+        for part in parts:
+            with transaction(self._engine) as connection:
+                verdicts += self._store(connection, part)
+                if part is parts[-1] and not stops:
+                    save_positions(connection, self._topics.requests, next_offsets)
         decisions: list[Decision] = []
         if stops:
             # Apart from the COPY above: the locks that dispatch waits for are held briefly.
@@ -78,17 +83,20 @@ class RequestIntake:
                 save_positions(connection, self._topics.requests, next_offsets)
         return [
             *self._schedule_answers(schedules, verdicts),
-            *cancel_answers(self._topics, decisions),
+            *cancel_answers(self._settings, decisions),
             *self._refusals(refused),
         ]
 
     def _decode(self, source: Incoming) -> _Schedule | Cancelling | _Refused:
         try:
             event = decode_request(source.value, source.headers, self._settings.max_request_bytes)
+            if isinstance(event, CancelRequested):
+                return Cancelling(source, event)
+            return self._schedule(source, event)
         except RejectedError as error:
             return _Refused(source, error)
-        if isinstance(event, CancelRequested):
-            return Cancelling(source, event)
+
+    def _schedule(self, source: Incoming, event: ScheduleRequested) -> _Schedule:
         slices = cut(
             event,
             shards=self._shards,
@@ -131,13 +139,27 @@ class RequestIntake:
             counts = _counts(one.slices) if accepted else {}
             yield answers.request_status(self._topics, one.source, one.event.id, verdict, counts)
             if not accepted:
-                yield answers.rejected_copy(self._topics, one.source, verdict, keep=True)
+                yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
 
     def _refusals(self, refused: Sequence[_Refused]) -> Iterable[Outgoing]:
         for one in refused:
             verdict = answers.verdict_of(one.error)
             yield answers.request_status(self._topics, one.source, one.error.request_id, verdict)
-            yield answers.rejected_copy(self._topics, one.source, verdict, keep=True)
+            yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
+
+
+def _by_size(schedules: Sequence[_Schedule]) -> list[list[_Schedule]]:
+    """The schedules in parts that one short transaction can store; at least one part."""
+    parts: list[list[_Schedule]] = [[]]
+    room = _TRANSACTION_BYTES
+    for one in schedules:
+        size = sum(len(row.message) for row in one.slices)
+        if size > room and parts[-1]:
+            parts.append([])
+            room = _TRANSACTION_BYTES
+        parts[-1].append(one)
+        room -= size
+    return parts
 
 
 def _row(one: _Schedule) -> RequestRow:

@@ -8,19 +8,30 @@ from collections.abc import Iterator
 
 from saec.contracts.dispatch import encode_message
 from saec.contracts.events import Channel, ScheduleRequested, channels_to_bits
+from saec.contracts.rejected import RejectedError
+from saec.errors import Reason
 from saec.store.requests import SliceRow
 from saec.store.shards import shard_of
 
 MESSAGE_SCHEMA_VERSION = 1
 _SLICE_BYTES = 8 * 1024 * 1024
+_REQUEST_BYTES = 256 * 1024 * 1024
 
 
 def cut(
     event: ScheduleRequested, *, shards: int, most_recipients: int, traceparent: str | None
 ) -> list[SliceRow]:
-    """The slices of a request, numbered from 0."""
+    """The slices of a request, numbered from 0.
+
+    Raises:
+        RejectedError: each slice carries the message, and together they would take too much room.
+    """
     message = encode_message(event.message)
     parts = list(_parts(event, len(message), most_recipients))
+    if len(parts) * len(message) > _REQUEST_BYTES:
+        raise RejectedError(
+            Reason.REQUEST_TOO_LARGE, "message: too large for so many customers", event.id
+        )
     return [
         _row(event, number, part, shard_of(event.id, shards), message, traceparent)
         for number, part in enumerate(parts)

@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from saec.contracts.headers import RawHeaders
 from saec.settings import Settings
 
 _log = logging.getLogger("saec.kafka")
@@ -66,3 +67,12 @@ def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
         },
         logger=_log,
     )
+
+
+def headers_of(message: Any) -> RawHeaders:
+    """A message's headers; none where the client cannot show them, as names that are no UTF-8."""
+    try:
+        headers: RawHeaders = message.headers()
+    except Exception:
+        return None
+    return headers

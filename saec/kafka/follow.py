@@ -188,5 +188,5 @@ def _incoming(message: Any) -> Incoming:
         appended_at_ms=message.timestamp()[1],
         key=message.key(),
         value=message.value(),
-        headers=message.headers(),
+        headers=clients.headers_of(message),
     )

@@ -8,9 +8,10 @@ the group and the store know it, or not at all.
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
 from saec.kafka import clients
 from saec.kafka.records import Incoming, Outgoing
 from saec.kafka.transaction import TransactionalProducer
@@ -22,6 +23,12 @@ _BATCH_BYTES = 16 * 1024 * 1024
 _LOG_APPEND_TIME = 2
 
 _FIRST_WAIT_S = 0.5
+
+_log = structlog.get_logger("saec.ingest")
+
+
+class GapError(SaecError):
+    """Records were deleted before they were read."""
 
 
 class Positions(Protocol):
@@ -150,10 +157,17 @@ class Intake:
         committed = consumer.committed(partitions, timeout=_CALL_TIMEOUT_S)
         starts, new = [], []
         for source in committed:
+            if source.error is not None:
+                raise KafkaException(source.error)
             group = None if source.offset < 0 else source.offset
             oldest, _ = consumer.get_watermark_offsets(source, timeout=_CALL_TIMEOUT_S)
             name = f"{source.topic} partition {source.partition}"
-            at = start_offset(name, group, saved.get(source.partition), oldest)
+            try:
+                at = start_offset(name, group, saved.get(source.partition), oldest)
+            except GapError as error:
+                # Only this partition stands still; what would be read on had lost its beginning.
+                _log.error("partition stopped", error=str(error))
+                continue
             starts.append(TopicPartition(source.topic, source.partition, at))
             if group is None:
                 new.append(starts[-1])
@@ -169,18 +183,19 @@ def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -
     """Where to start a partition: never behind what was stored, never over a gap.
 
     Raises:
-        ConfigurationError: the store went back in time, or retention passed the position.
+        ConfigurationError: the store went back in time.
+        GapError: retention passed the position.
     """
     if group is not None and (saved is None or saved < group):
         raise ConfigurationError(
             f"{name}: the database knows it up to {saved}, the group up to {group}: the database "
-            "went back in time; restore it with `saec recover` before dispatch goes on"
+            "went back in time; see docs/architecture.md, Limits"
         )
     start = group if group is not None else saved
     if start is None:
         return oldest
     if start < oldest:
-        raise ConfigurationError(
+        raise GapError(
             f"{name}: offsets {start} to {oldest - 1} were deleted before they were read; "
             "lengthen the topic's retention, and have the requesters send those again"
         )
@@ -194,7 +209,12 @@ def _is_error(message: Any) -> bool:
         return False
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
         raise ConfigurationError(f"{message.topic()}: {error.str()}; was the topic recreated?")
-    if error.fatal() or not error.retriable():
+    if error.fatal():
+        raise ConfigurationError(
+            f"the group of {message.topic()} refuses this process: {error.str()}; "
+            "is SAEC_INSTANCE used twice?"
+        )
+    if not error.retriable():
         raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
     return True
 
@@ -213,7 +233,7 @@ def _incoming(message: Any) -> Incoming:
         appended_at_ms,
         message.key(),
         message.value(),
-        message.headers(),
+        clients.headers_of(message),
     )
 
 

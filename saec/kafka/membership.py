@@ -73,10 +73,10 @@ class Membership:
         self._consumer.close()
 
     def _assign(self, consumer: Consumer, partitions: list[Any]) -> None:
+        self.assigned = {partition.partition for partition in partitions}
         parked = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions]
         consumer.assign(parked)
         consumer.pause(parked)
-        self.assigned = {partition.partition for partition in partitions}
 
     def _revoke(self, consumer: Consumer, partitions: list[Any]) -> None:
         self.assigned = set()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from saec.contracts.headers import Headers, RawHeaders
+from saec.contracts.headers import CopiedHeaders, RawHeaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,4 +25,4 @@ class Outgoing:
     topic: str
     value: bytes | None
     key: bytes | None
-    headers: Headers
+    headers: CopiedHeaders

@@ -42,7 +42,13 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
         TopicSpec(
             names.customers,
             broad,
-            {"cleanup.policy": "compact", "max.message.bytes": str(size)} | stamped,
+            {
+                "cleanup.policy": "compact",
+                "max.message.bytes": str(size),
+                # An erasure has to be there for whoever reads on after being restored.
+                "delete.retention.ms": str(settings.ledger_retention_days * _DAY_MS),
+            }
+            | stamped,
         ),
         *(
             TopicSpec(name, broad, _kept(settings.dispatch_retention_days))

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from saec.contracts.headers import Headers
+from saec.contracts.headers import CopiedHeaders
 from saec.errors import SaecError
 from saec.kafka import clients
 from saec.settings import Settings
@@ -41,7 +41,11 @@ class TransactionalProducer:
                 "transaction.timeout.ms": settings.transaction_timeout_s * 1000,
             },
         )
-        self._doubtless(self._producer.init_transactions, self._bound_s)
+        try:
+            self._doubtless(self._producer.init_transactions, self._bound_s)
+        except InDoubtError:
+            self.discard()
+            raise
 
     def begin(self) -> None:
         """Open a transaction."""
@@ -52,19 +56,19 @@ class TransactionalProducer:
         topic: str,
         value: bytes | None,
         key: bytes | None,
-        headers: Headers,
+        headers: CopiedHeaders,
         partition: int = -1,
         on_delivery: Callable[[Any, Any], None] | None = None,
     ) -> None:
         """Queue one record of the open transaction."""
-        kwargs = {} if on_delivery is None else {"on_delivery": on_delivery}
+        kwargs: dict[str, Any] = {"headers": list(headers)}
+        if on_delivery is not None:
+            kwargs["on_delivery"] = on_delivery
         try:
-            self._producer.produce(topic, value, key, partition, headers=headers, **kwargs)
+            self._producer.produce(topic, value, key, partition, **kwargs)
         except BufferError:
             self._producer.poll(_FULL_QUEUE_WAIT_S)
-            self._doubtless(
-                self._producer.produce, topic, value, key, partition, headers=headers, **kwargs
-            )
+            self._doubtless(self._producer.produce, topic, value, key, partition, **kwargs)
         except Exception as error:
             raise InDoubtError(_describe(error)) from None
 

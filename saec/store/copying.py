@@ -3,11 +3,11 @@
 Invariant: a str without NUL, bytes, int, bool, None, UUID, a list of str or int arrive unchanged.
 """
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 from sqlalchemy import Connection
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
@@ -17,10 +17,37 @@ def copy_rows(
     connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> None:
     """COPY `rows`, each as long as `columns`, into `table`."""
-    text = io.StringIO("".join(["\t".join(map(_field, row)) + "\n" for row in rows]))
     cursor: Any = connection.connection.cursor()
+    text = _Text(rows)
     with cursor:
-        cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text)
+        try:
+            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text)
+        except psycopg2.Error:
+            if text.failure is not None:  # ours, and not the database's
+                raise text.failure from None
+            raise
+
+
+class _Text:
+    """Rows as the text of a COPY, made as it is read: a slice's message may be large."""
+
+    def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
+        self.failure: Exception | None = None
+        self._lines = ("\t".join(map(_field, row)) + "\n" for row in rows)
+
+    def read(self, size: int) -> str:
+        """The next lines, about `size` characters or more; empty at the end."""
+        taken, length = [], 0
+        try:
+            for line in self._lines:
+                taken.append(line)
+                length += len(line)
+                if length >= size:
+                    break
+        except Exception as error:
+            self.failure = error
+            raise
+        return "".join(taken)
 
 
 def _field(value: Any) -> str:

@@ -56,6 +56,8 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
         ) from None
     return create_engine(
         parsed.set(drivername="postgresql+psycopg2"),
+        # What the locks of cancel and claim rest on, whatever the database's own default is.
+        isolation_level="READ COMMITTED",
         pool_size=2,
         max_overflow=2,
         pool_pre_ping=False,

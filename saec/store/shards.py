@@ -21,6 +21,7 @@ class Seen:
 
     owner: str | None
     epoch: int
+    halted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ _MINE = """
     (shard, owner, epoch) IN (
         SELECT s, %(me)s, e FROM unnest(%(shards)s::smallint[], %(epochs)s::bigint[]) mine(s, e))
 """
-_LOOK = f"SELECT shard, owner, epoch FROM shards WHERE {_SHARD}"
+_LOOK = f"SELECT shard, owner, epoch, halted FROM shards WHERE {_SHARD}"
 _LOCK = f"""
     SELECT shard, owner, epoch, batch_no FROM shards
     WHERE {_SHARD} ORDER BY shard FOR NO KEY UPDATE
@@ -62,8 +63,7 @@ _TAKE = """
     RETURNING shards.shard, shards.epoch, shards.batch_no, shards.ledger_offset
 """
 _ADVANCE = """
-    UPDATE shards SET batch_no = applied.batch_no, ledger_offset = applied.ledger_offset,
-           halted = NULL
+    UPDATE shards SET batch_no = applied.batch_no, ledger_offset = applied.ledger_offset
     FROM unnest(%(shards)s::smallint[], %(batches)s::bigint[], %(offsets)s::bigint[])
          applied(shard, batch_no, ledger_offset)
     WHERE shards.shard = applied.shard
@@ -88,8 +88,8 @@ def now_ms(connection: Connection) -> int:
 
 
 def look(connection: Connection, shards: Iterable[int]) -> dict[int, Seen]:
-    """Owner and epoch of each shard."""
-    return {row[0]: Seen(row[1], row[2]) for row in rows(connection, _LOOK, shards=list(shards))}
+    """Owner, epoch and halt of each shard."""
+    return {row[0]: Seen(*row[1:]) for row in rows(connection, _LOOK, shards=list(shards))}
 
 
 def compare_and_set(connection: Connection, me: str, seen: Mapping[int, Seen]) -> dict[int, Owned]:
@@ -141,7 +141,8 @@ def release(connection: Connection, me: str, owned: Mapping[int, Owned]) -> None
 
 
 def mark_halted(connection: Connection, reasons: Mapping[int, str]) -> None:
-    """Write down why shards stand still, for whoever looks; whoever owns them."""
+    """Write down why shards stand still, whoever owns them; a person clears it."""
+    lock_any(connection, reasons)
     count(connection, _HALT, shards=list(reasons), reasons=list(reasons.values()))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from saec.dispatch.batch import Claim, Finished
-from saec.dispatch.claim import claim_due, give_up
+from saec.dispatch.claim import claim_due
 from saec.dispatch.errors import HaltError
 from saec.dispatch.read import read_claimed
 from saec.store import shards
@@ -192,19 +192,6 @@ def test_two_workers_cannot_claim_the_same_shard_at_once(
     competitor.join(20)
     assert [type(error) for error in raised] == [ShardsLostError]
     assert installed.claims() == 0
-
-
-def test_giving_up_deletes_the_claim_and_leaves_the_slices(
-    installed: Installed, owned: dict[int, Owned]
-) -> None:
-    asked = installed.ask(shard=2)
-    first, owned = claim(installed, owned)
-    assert first is not None
-    give_up(installed.engine, ME, owned, first)
-    again, _ = claim(installed, owned)
-    assert chosen(again) == [asked]
-    assert again is not None
-    assert again.batch_nos == {2: 1}
 
 
 def test_reading_gives_the_slices_in_the_order_claimed_with_their_customers(

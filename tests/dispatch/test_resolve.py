@@ -62,8 +62,15 @@ def test_several_owners_one_after_the_other() -> None:
     assert run(*history) == [4, 5]
 
 
-def test_what_was_applied_before_is_passed_over() -> None:
-    assert run(opened(3), committed(3), opened(4), committed(4)) == [4]
+def test_a_batch_that_was_applied_before_cannot_come_again() -> None:
+    with pytest.raises(ContradictionError, match="batch 3 follows 3"):
+        run(opened(3), committed(3))
+
+
+def test_a_record_that_is_not_the_ledgers_halts() -> None:
+    entries = [LedgerEntry(100, None), LedgerEntry(101, SENTINEL)]
+    with pytest.raises(ContradictionError, match="offset 100"):
+        resolve(ME, MINE, ATTEMPT, entries, (), log_start=0)
 
 
 def test_a_missing_batch_halts() -> None:
@@ -109,7 +116,8 @@ def test_a_foreign_record_of_my_epoch_or_a_later_one_halts(foreign: LedgerRecord
 
 def test_a_deleted_ledger_is_a_gap_only_if_a_claimed_batch_could_lie_in_it() -> None:
     assert run(log_start=500) == []
-    assert run(opened(4), committed(4), claimed=(4,), log_start=101) == [4]
-    assert run(claimed=(4,), log_start=100) == []
+    assert run(opened(4), committed(4), claimed=(4,), log_start=102) == [4]
+    # 100 is the end mark of the transaction that ledger_offset stands behind
+    assert run(claimed=(4,), log_start=101) == []
     with pytest.raises(ContradictionError, match="may have held batch 4"):
-        run(claimed=(4,), log_start=101)
+        run(claimed=(4,), log_start=102)
