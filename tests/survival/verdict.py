@@ -109,6 +109,9 @@ def _judge_answers(verdict: Verdict, request: Request, answers: Counter[Status])
         verdict.find("unanswered", (request.id, dict(answers)))
     if accepted > 1 or stopping > wanted:
         verdict.find("answered_twice", (request.id, dict(answers)))
+    # There is one cancel of each, and it comes behind its request in the same partition.
+    if answers[Status.UNKNOWN_REQUEST] or answers[Status.ALREADY_CANCELLED]:
+        verdict.find("false_answers", (request.id, dict(answers)))
 
 
 def _judge_messages(
@@ -128,8 +131,9 @@ def _judge_messages(
         return
     # Skipped messages count as left: they were on their way. Of opted-out customers none goes out.
     skipped = _all_messages(request) - len(expected)
-    left = stop.counts["messages_left"]
-    if not left - skipped <= len(seen) <= left:
+    left, stopped = stop.counts["messages_left"], stop.counts["messages_stopped"]
+    true = left - skipped <= len(seen) <= left and left + stopped == _all_messages(request)
+    if not true:
         verdict.find("false_answers", (request.id, dict(stop.counts), len(seen)))
 
 
