@@ -1,0 +1,149 @@
+"""What halts shards, and that a halt keeps to its shard and lasts until a person clears it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from saec.dispatch import round as rounds
+from saec.dispatch.round import Worker
+from saec.errors import StoreUnavailableError
+from saec.store import shards as stored_shards
+from tests.dispatch.kit import Installed
+from tests.dispatch.test_worker import drive, take_all
+
+MakeWorker = Callable[..., Worker]
+
+
+def look_again(worker: Worker) -> None:
+    """Let the time pass after which halts are looked at again."""
+    worker._suspended._look_again_s = 0.0
+
+
+@pytest.mark.parametrize("value", [b"garbage", b"", None])
+def test_a_foreign_record_in_the_ledger_halts_its_shard_alone(
+    value: bytes | None, installed: Installed, make_worker: MakeWorker
+) -> None:
+    producer = Producer({"bootstrap.servers": installed.settings.bootstrap_servers})
+    producer.produce(installed.settings.topics.ledger, value, b"x", 2)
+    producer.flush(10)
+    asked = {shard: installed.ask(shard=shard) for shard in installed.shards}
+    worker = make_worker()
+    drive(worker, until=lambda: installed.pending() == 1)
+    assert worker.halted.keys() == {2}
+    assert installed.sent() == {
+        (request, "EMAIL", "ana"): 1 for shard, request in asked.items() if shard != 2
+    }
+
+
+def test_a_halt_lasts_over_restarts_until_it_is_cleared(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    installed.execute("UPDATE shards SET halted = 'for a test' WHERE shard = 2")
+    asked = installed.ask(shard=2)
+    worker = make_worker()
+    drive(worker, until=lambda: len(worker.owned) == installed.settings.shards - 1)
+    assert worker.halted == {2: "for a test"}
+    worker.close()
+    again = make_worker()
+    drive(again, until=lambda: len(again.owned) == installed.settings.shards - 1)
+    look_again(again)
+    drive(again, until=lambda: again._suspended._look_again_s > 0)
+    assert installed.pending() == 1
+    installed.execute("UPDATE shards SET halted = NULL")
+    look_again(again)
+    drive(again, until=lambda: installed.pending() == 0)
+    assert again.halted == {}
+    assert installed.sent() == {(asked, "EMAIL", "ana"): 1}
+
+
+def test_a_halt_that_cannot_be_written_down_holds_all_the_same(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker()
+    take_all(worker, installed)
+    gone = installed.ask(shard=1)
+    original, away = stored_shards.mark_halted, [1, 1]
+
+    def unreachable(*args: Any) -> None:
+        if away:
+            away.pop()
+            raise StoreUnavailableError("connection lost")
+        original(*args)
+
+    def vanish(*args: Any) -> Any:
+        installed.execute(f"DELETE FROM pending WHERE request_id = '{gone}'")
+        return read(*args)
+
+    read = rounds.read_claimed
+    monkeypatch.setattr("saec.store.shards.mark_halted", unreachable)
+    monkeypatch.setattr(rounds, "read_claimed", vanish)
+    drive(worker, until=lambda: len(worker.owned) == installed.settings.shards - 1)
+    assert worker.halted.keys() == {1}
+    assert installed.sql("SELECT shard FROM shards WHERE halted IS NOT NULL") == [(1,)]
+
+
+def test_a_database_behind_the_answers_halts_everything(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    """It was restored from before a request or a cancel that was answered."""
+    installed.ask()
+    settings = installed.settings
+    group = Consumer(
+        {"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id("requests")}
+    )
+    known = installed.sql("SELECT next_offset FROM positions WHERE topic LIKE '%%requests'")[0][0]
+    assert isinstance(known, int)
+    ahead = TopicPartition(settings.topics.requests, 0, known + 1)
+    group.commit(offsets=[ahead], asynchronous=False)
+    group.close()
+    worker = make_worker()
+    drive(worker, until=lambda: len(worker.halted) == settings.shards)
+    assert installed.pending() == 1
+    assert all("went back in time" in why for why in worker.halted.values())
+
+
+def test_a_shard_whose_ledger_hangs_does_not_hold_up_the_others_and_is_halted_in_time(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    hanging = Producer(
+        {
+            "bootstrap.servers": installed.settings.bootstrap_servers,
+            "transactional.id": f"{installed.settings.topic_prefix}hanging",
+            "transaction.timeout.ms": 60_000,
+        }
+    )
+    hanging.init_transactions(10)
+    hanging.begin_transaction()
+    hanging.produce(installed.settings.topics.ledger, b"x", b"x", 3)
+    hanging.flush(10)
+    asked = {shard: installed.ask(shard=shard) for shard in installed.shards}
+    worker = make_worker()
+    drive(worker, until=lambda: installed.pending() == 1)
+    assert worker.halted == {}
+    worker._suspended._hanging_bound_s = 0.0
+    drive(worker, until=lambda: bool(worker.halted))
+    assert worker.halted.keys() == {3}
+    assert installed.sent() == {
+        (request, "EMAIL", "ana"): 1 for shard, request in asked.items() if shard != 3
+    }
+    hanging.abort_transaction(10)
+
+
+def test_an_interrupt_in_the_commit_releases_nothing(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    worker = make_worker()
+    take_all(worker, installed)
+    installed.ask()
+
+    def interrupted(*_args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("saec.kafka.transaction.TransactionalProducer.commit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            drive(worker, until=lambda: False)
+    worker.close()
+    assert None not in installed.owners().values()

@@ -1,0 +1,21 @@
+"""Connections and transactions on the real database."""
+
+from saec.settings import Settings
+from saec.store.engine import open_engine, rows, transaction
+
+
+def test_read_committed_rows_are_asked_for_whatever_the_database_defaults_to(
+    installation: Settings,
+) -> None:
+    """Under another isolation a cancel would not see the claim that it waited for."""
+    engine = open_engine(installation.database_url)
+    with transaction(engine) as connection:
+        name = rows(connection, "SELECT current_database()")[0][0]
+        connection.exec_driver_sql(
+            f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
+        )
+    engine.dispose()
+    for snapshot, level in ((False, "read committed"), (True, "repeatable read")) * 2:
+        with transaction(engine, snapshot=snapshot) as connection:
+            assert rows(connection, "SHOW transaction_isolation")[0][0] == level
+    engine.dispose()
