@@ -6,12 +6,15 @@ A small run; `python -m tests.survival.run` does the large one.
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from saec.settings import Settings
 from tests.survival.run import Plan, survive
 
 PLAN = Plan(seed=1, requests=1_500, seconds=8.0, kill_every_s=2.0)
 
 
+@pytest.mark.timeout(300)
 def test_whoever_is_killed_each_message_goes_out_once(
     make_installation: Callable[..., Settings], tmp_path: Path
 ) -> None:
