@@ -93,11 +93,11 @@ class Ingest:
     def statuses(self, answers: Iterable[Outgoing]) -> list[RequestStatus]:
         """The statuses among `answers`, in the order of the records they answer."""
         found = [
-            (dict(answer.headers)["ce_id"].rsplit(b"/", 2)[1:], decode_status(answer.value or b""))
+            (source_of(answer), decode_status(answer.value or b""))
             for answer in answers
             if answer.topic == self.settings.topics.status
         ]
-        return [status for _, status in sorted(found, key=lambda item: [*map(int, item[0])])]
+        return [status for _, status in sorted(found, key=lambda item: item[0])]
 
     def register(self, *batch: Incoming) -> list[Outgoing]:
         """Take records of the customers topic as one batch."""
@@ -165,6 +165,13 @@ class Ingest:
         end = self._ends.get((topic, partition), 0)
         self._ends[topic, partition] = end + 1
         return end
+
+
+def source_of(answer: Outgoing) -> tuple[int, int]:
+    """Partition and offset of the record that a status answers."""
+    event_id = dict(answer.headers)["ce_id"] or b""
+    _, partition, offset = event_id.rsplit(b"/", 2)
+    return int(partition), int(offset)
 
 
 def behind(batch: Sequence[Incoming]) -> dict[int, int]:

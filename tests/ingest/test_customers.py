@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from dataclasses import replace
 
 import pytest
 import structlog
@@ -170,6 +171,12 @@ def test_what_is_no_registration_is_put_aside_without_its_bytes(ingest: Ingest, 
     assert contact(ingest, "7") is not None
 
 
+def test_nor_do_its_headers_go_along(ingest: Ingest) -> None:
+    record = replace(ingest.registration(b"segredo"), headers=[("email", b"ana@example.com")])
+    for answer in ingest.register(record):
+        assert "email" not in dict(answer.headers)
+
+
 def test_no_answer_and_no_log_names_a_person_or_an_address(
     ingest: Ingest, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,7 +196,7 @@ def test_no_answer_and_no_log_names_a_person_or_an_address(
     for secret in PERSONAL:
         assert secret not in f"{logs}{caplog.text}"
         for answer in intake.answered:
-            assert secret.encode() not in b"".join(v for _, v in answer.headers)
+            assert secret.encode() not in b"".join(v or b"" for _, v in answer.headers)
             assert secret.encode() not in (answer.value or b"")
 
 

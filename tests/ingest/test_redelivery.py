@@ -8,6 +8,7 @@ import itertools
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 from saec.contracts.status import RequestStatus, Status, decode_status
 from saec.errors import StoreUnavailableError
 from saec.ingest import requests as module
+from saec.ingest.requests import RequestIntake
 from saec.kafka.records import Incoming
-from tests.ingest.kit import APPENDED_MS, HOUR_MS, ID, OTHER_ID, Ingest, cancel, schedule
+from tests.ingest.kit import APPENDED_MS, HOUR_MS, ID, OTHER_ID, Ingest, cancel, schedule, source_of
 
 THIRD_ID = UUID("c4b9d7a2-0d0f-4d0e-8f4e-2f6f3a9b7e21")
 IDS = (ID, OTHER_ID, THIRD_ID)
@@ -117,6 +119,49 @@ def test_a_crash_in_the_middle_of_a_transaction_leaves_nothing(ingest: Ingest) -
         assert ingest.positions(topic) == {0: 1}
 
 
+def test_a_large_batch_is_stored_in_parts_with_the_same_outcome(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = mixed_batch(ingest)
+    undisturbed, rows = ingest.take(*batch), ingest.stored()
+    topic = ingest.settings.topics.requests
+    positions = ingest.positions(topic)
+    monkeypatch.setattr(module, "_TRANSACTION_BYTES", 1)
+    ingest.empty()
+    assert ingest.take(*batch) == undisturbed
+    assert ingest.stored() == rows
+    assert ingest.positions(topic) == positions
+
+
+def test_a_crash_between_its_parts_changes_no_answer_and_saves_no_position(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = mixed_batch(ingest)
+    undisturbed, rows = ingest.take(*batch), ingest.stored()
+    monkeypatch.setattr(module, "_TRANSACTION_BYTES", 1)
+    store, scheduled = (
+        RequestIntake._store,
+        sum(b"ScheduleRequested" in (r.value or b"") for r in batch),
+    )
+    for crashing in range(scheduled):
+        ingest.empty()
+        stores = itertools.count()
+
+        def dying(*args: Any) -> Any:
+            if next(stores) == crashing:  # noqa: B023
+                raise StoreUnavailableError("crash")
+            return store(*args)
+
+        with (
+            patch.object(RequestIntake, "_store", dying),
+            pytest.raises(StoreUnavailableError),
+        ):
+            ingest.take(*batch)
+        assert ingest.positions(ingest.settings.topics.requests) == {}
+        assert ingest.take(*batch) == undisturbed
+        assert ingest.stored() == rows
+
+
 def crash(ingest: Ingest, batch: Sequence[Incoming]) -> None:
     """Die after the requests of a batch are stored, before its cancels are decided."""
     with patch.object(module, "decide_cancels", side_effect=StoreUnavailableError("crash")):
@@ -155,9 +200,8 @@ class History:
         for answer in self.ingest.take(*batch):
             if answer.topic != self.ingest.settings.topics.status:
                 continue
-            _, partition, offset = dict(answer.headers)["ce_id"].decode().rsplit("/", 2)
             status = decode_status(answer.value or b"")
-            source = int(partition), int(offset)
+            source = source_of(answer)
             assert self.answers.setdefault(source, status) == status
         for record in batch:
             self.read[record.partition] = max(self.read[record.partition], record.offset + 1)

@@ -206,6 +206,28 @@ def test_what_is_no_event_is_put_aside_and_stops_nothing(
     assert ingest.positions(ingest.settings.topics.requests) == {0: 1, 1: 8}
 
 
+def test_what_is_put_aside_keeps_its_headers(ingest: Ingest) -> None:
+    """Its content type says how to read it."""
+    came = [("content-type", b"application/avro"), ("none", None)]
+    answers = ingest.take(ingest.record(b"no event", headers=came))
+    (copy,) = rejected(ingest, answers)
+    assert list(copy.headers)[:2] == came
+    assert ("saec-reason", b"invalid_avro") in copy.headers
+
+
+def test_what_would_take_too_much_room_is_refused(ingest: Ingest) -> None:
+    """Here every recipient is a slice of its own, and carries the message."""
+    large = {"body": "x" * 899_500, "content_type": "text/plain"}
+    answers = ingest.take(
+        ingest.record(schedule(message=large, customers=[str(n) for n in range(300)])),
+        ingest.record(schedule(message=large)),
+    )
+    assert outcomes(ingest.statuses(answers)) == [
+        (Status.REJECTED, Reason.REQUEST_TOO_LARGE),
+        (Status.ACCEPTED, None),
+    ]
+
+
 def test_no_answer_quotes_what_was_sent(ingest: Ingest) -> None:
     secret = {"subject": "Assunto", "body": "segredo", "content_type": "text/segredo"}
     batch = [
@@ -218,7 +240,7 @@ def test_no_answer_quotes_what_was_sent(ingest: Ingest) -> None:
     answers = ingest.take(*batch)
     assert len(ingest.statuses(answers)) == len(batch)
     for answer in answers:
-        said = b"".join(value for _, value in answer.headers)
+        said = b"".join(value or b"" for _, value in answer.headers)
         if answer.topic == ingest.settings.topics.status:
             said += answer.value or b""
         for secret_text in SECRETS:
