@@ -63,6 +63,9 @@ class Database:
         self._forget_dead_postmaster()
         if not (self._cluster / "PG_VERSION").exists():
             self._make_cluster(binaries, account)
+        if account is not None:
+            # At every start: who owns the directories above may have closed them again.
+            _let_through(self._cluster)
         self._sockets = self._choose_sockets(account)
         options = OPTIONS | {"unix_socket_directories": str(self._sockets), "port": str(PORT)}
         settings = [f"--{name}={value}" for name, value in options.items()]
