@@ -1,5 +1,6 @@
 """Fixtures of the store tests."""
 
+import secrets
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,22 +19,22 @@ hypothesis.settings.load_profile("store")
 
 
 @pytest.fixture
-def fresh(stack: "Stack", request: pytest.FixtureRequest) -> Iterator[Engine]:
+def fresh(stack: "Stack") -> Iterator[Engine]:
     """An empty database."""
-    yield from _database(stack, f"fresh_{abs(hash(request.node.nodeid)):x}")
+    yield from _database(stack)
 
 
 @pytest.fixture(scope="module")
 def migrated(stack: "Stack") -> Iterator[Engine]:
     """A database after the migrations, shared by the tests of a module."""
-    for engine in _database(stack, "saec_store_tests"):
+    for engine in _database(stack):
         with transaction(engine) as connection:
             migrate.upgrade(connection)
         yield engine
 
 
-def _database(stack: "Stack", name: str) -> Iterator[Engine]:
-    stack.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+def _database(stack: "Stack") -> Iterator[Engine]:
+    name = f"t{secrets.token_hex(5)}"
     stack.sql(f'CREATE DATABASE "{name}"')
     engine = open_engine(stack.dsn(name))
     yield engine
