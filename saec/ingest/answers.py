@@ -3,7 +3,7 @@
 Invariant: the same source record gives the same answer byte for byte; nothing here quotes a value.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from saec.contracts import headers
@@ -77,7 +77,7 @@ def rejected_copy(
         source.value if keep and fits else None,
         source.key if fits else None,
         [
-            *((source.headers or ()) if keep and fits else ()),
+            *(_foreign_headers(source) if keep and fits else ()),
             ("saec-reason", reason.value.encode()),
             ("saec-detail", (verdict.detail or "").encode()),
             ("saec-source-topic", source.topic.encode()),
@@ -85,6 +85,11 @@ def rejected_copy(
             ("saec-source-offset", str(source.offset).encode()),
         ],
     )
+
+
+def _foreign_headers(source: Incoming) -> Iterable[tuple[str, bytes | None]]:
+    """The headers as they came, less what would pass for ours."""
+    return (header for header in source.headers or () if not header[0].startswith("saec-"))
 
 
 def _size(source: Incoming) -> int:
