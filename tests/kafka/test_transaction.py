@@ -1,0 +1,110 @@
+"""A transaction ends done or in doubt, whatever the client raises, and a fence is a fence."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from saec.kafka import transaction
+from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
+from saec.settings import Settings
+
+RAISED = [
+    KafkaException(KafkaError(KafkaError._TIMED_OUT)),
+    KafkaException(KafkaError(KafkaError._FENCED)),
+    SystemError("returned NULL without setting an exception"),
+    RuntimeError("anything"),
+]
+CALLS: dict[str, tuple[str, Callable[[TransactionalProducer], object]]] = {
+    "begin": ("begin_transaction", lambda p: p.begin()),
+    "produce": ("produce", lambda p: p.produce("topic", b"value", b"key", [])),
+    "offsets": ("send_offsets_to_transaction", lambda p: p.send_offsets({("t", 0): 1}, None)),
+    "commit": ("commit_transaction", lambda p: p.commit()),
+}
+
+
+@pytest.fixture
+def producer(installation: Settings) -> Iterator[TransactionalProducer]:
+    made = TransactionalProducer(installation, "tests")
+    yield made
+    made.discard()
+
+
+class _Failing:
+    """A client whose every call raises."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        def call(*_args: Any, **_kwargs: Any) -> None:
+            raise self._error
+
+        return call
+
+
+@pytest.mark.parametrize("error", RAISED, ids=[str(error)[:40] for error in RAISED])
+@pytest.mark.parametrize("call", CALLS)
+def test_whatever_the_client_raises_is_doubt(
+    call: str, error: Exception, producer: TransactionalProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(producer, "_producer", _Failing(error))
+        with pytest.raises(InDoubtError):
+            CALLS[call][1](producer)
+        producer.discard()  # raises nothing, whatever the client raises
+
+
+def test_a_producer_that_cannot_be_initialised_is_thrown_away(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thrown_away: list[TransactionalProducer] = []
+    monkeypatch.setattr(TransactionalProducer, "discard", thrown_away.append)
+    failing = _Failing(RAISED[0])
+    monkeypatch.setattr(transaction.clients, "producer", lambda _settings, **_more: failing)
+    with pytest.raises(InDoubtError):
+        TransactionalProducer(installation, "tests")
+    assert len(thrown_away) == 1
+
+
+def test_what_is_committed_is_visible_and_what_was_fenced_is_not(
+    installation: Settings, producer: TransactionalProducer
+) -> None:
+    topic = installation.topics.status
+    producer.begin()
+    producer.produce(topic, b"committed", None, [], partition=0)
+    producer.commit()
+    producer.begin()
+    producer.produce(topic, b"fenced", None, [], partition=0)
+    fence(installation, producer.transactional_id)
+    with pytest.raises(InDoubtError):
+        producer.commit()
+    assert values(installation, topic) == [b"committed"]
+
+
+def test_a_new_id_for_every_producer(installation: Settings) -> None:
+    ids = {installation.new_transactional_id("dispatch") for _ in range(10)}
+    assert len(ids) == 10
+    assert all(id_.startswith(installation.topic_prefix) for id_ in ids)
+
+
+def values(settings: Settings, topic: str) -> list[bytes | None]:
+    """The committed values of partition 0."""
+    reader = Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "group.id": "tests",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+        }
+    )
+    reader.assign([TopicPartition(topic, 0, 0)])
+    found: list[bytes | None] = []
+    while True:
+        message = reader.poll(10)
+        assert message is not None
+        if message.error():
+            reader.close()
+            return found
+        found.append(message.value())
