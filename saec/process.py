@@ -1,29 +1,36 @@
 """What every SAEC process does around its loop: logs, signals, a start that waits, a clean end.
 
-Invariant: SIGTERM and SIGINT end the loop after the batch it is in and exit with 0; a second one
-ends the process at once.
+Invariant: SIGTERM and SIGINT end the loop after the batch it is in, and the process with 0 within
+10 s; a call that does not come back by then is left where it is, which is as safe as a crash. A
+second signal ends the process at once.
 """
 
-import logging
 import os
+import select
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from saec import installation
 from saec.clock import Clock, SystemClock
-from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError, StoreUnavailableError
+from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
+from saec.kafka.watch import BrokerWatch
+from saec.logs import configure_logs
+from saec.outage import Outage, described
 from saec.settings import Settings, load_settings
 from saec.store.engine import Engine, open_engine
 from saec.store.installation import Installation
 
 _START_RETRY_S = 1.0
+_STOP_WAITING_S = 0.5
+LONGEST_STOP_S = 8.0
+EXIT_AT_ONCE = 1
 EXIT_CONFIGURATION = 3
+EXIT_UNEXPECTED = 4
 
 _log = structlog.get_logger("saec.process")
 
@@ -56,82 +63,64 @@ class Parts:
 
 def run(role: str, make: Callable[[Parts], Loop]) -> int:
     """Run the loop that `make` makes until the process is told to stop; returns its exit code."""
+    configure_logs(role)
+    stopping, loops = threading.Event(), list[Loop]()
+    _on_signals(stopping, loops)
     try:
         settings = load_settings()
-        configure_logs(settings)
+        configure_logs(role, settings.log_level, settings.instance)
         engine = open_engine(settings.database_url, application=f"saec-{role}")
-    except ConfigurationError as error:
-        _log.error("stopped", role=role, error=str(error))
-        return EXIT_CONFIGURATION
-    try:
-        _run(role, settings, engine, make)
+        try:
+            _run(settings, engine, make, stopping, loops)
+        finally:
+            engine.dispose()
     except SaecError as error:
-        _log.error("stopped", role=role, error=str(error), kind=type(error).__name__)
+        _log.error("stopped", **described(error))
         return EXIT_CONFIGURATION
-    finally:
-        engine.dispose()
-    _log.info("stopped", role=role)
+    except Exception as error:
+        _log.error("stopped", **described(error))
+        return EXIT_UNEXPECTED
+    _log.info("stopped")
     return 0
 
 
-def _run(role: str, settings: Settings, engine: Engine, make: Callable[[Parts], Loop]) -> None:
-    stopping, loops, clock = threading.Event(), list[Loop](), SystemClock()
-    _on_signals(stopping, loops)
+def _run(
+    settings: Settings,
+    engine: Engine,
+    make: Callable[[Parts], Loop],
+    stopping: threading.Event,
+    loops: list[Loop],
+) -> None:
+    clock = SystemClock()
     stands = _wait_for_parts(settings, clock, stopping)
     if stands is None:
         return
+    BrokerWatch(settings, clock).start()
     loop = make(Parts(settings, engine, clock, stands.shards))
     loops.append(loop)
     if stopping.is_set():
         loop.stop()
-    _log.info("ready", role=role, topic_prefix=settings.topic_prefix, shards=stands.shards)
+    _log.info("ready", topic_prefix=settings.topic_prefix, shards=stands.shards)
     try:
         loop.run()
     finally:
         loop.close()
 
 
-def configure_logs(settings: Settings) -> None:
-    """One line an event on stderr: JSON, or colours on a terminal; also of the libraries."""
-    level = logging.getLevelNamesMapping().get(settings.log_level.upper(), logging.INFO)
-    renderer = (
-        structlog.dev.ConsoleRenderer()
-        if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
-    )
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-        )
-    )
-    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
-
-
 def _wait_for_parts(
     settings: Settings, clock: Clock, stopping: threading.Event
 ) -> Installation | None:
     """The installation, as soon as database and broker answer; None when told to stop."""
-    said = False
+    outage = Outage(_log, clock, "waiting for PostgreSQL and Kafka")
     while not stopping.is_set():
         try:
-            return installation.check(settings)
+            stands = installation.check(settings)
         except (StoreUnavailableError, BrokerUnavailableError) as error:
-            if not said:
-                _log.warning("waiting for PostgreSQL and Kafka", error=str(error))
-                said = True
+            outage.failed(error)
             clock.wait(stopping, _START_RETRY_S)
+        else:
+            outage.over()
+            return stands
     return None
 
 
@@ -148,7 +137,14 @@ def _on_signals(stopping: threading.Event, loops: list[Loop]) -> None:
         stopping.set()
         for loop in loops:
             loop.stop()
-        os.read(heard, 1)
-        os._exit(1)
+        # Without a loop there is nothing to give back, and the main thread may sit in a call.
+        bound_s = LONGEST_STOP_S if loops else _STOP_WAITING_S
+        if select.select([heard], [], [], bound_s)[0]:
+            os._exit(EXIT_AT_ONCE)
+        if loops:
+            _log.warning("stopped without giving back", after_s=bound_s)
+        else:
+            _log.info("stopped")
+        os._exit(0)
 
     threading.Thread(target=listen, daemon=True, name="signals").start()

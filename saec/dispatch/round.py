@@ -18,9 +18,11 @@ from saec.dispatch.errors import HaltError
 from saec.dispatch.read import read_claimed
 from saec.dispatch.suspended import Suspended
 from saec.dispatch.takeover import Takeover
+from saec.errors import ConfigurationError
 from saec.kafka.ledger import Ledger
 from saec.kafka.membership import Membership, MembershipError
 from saec.kafka.transaction import TransactionalProducer
+from saec.outage import Outage
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
@@ -29,6 +31,7 @@ from saec.store.shards import Owned
 _CLAIM_AT_LEAST_EVERY_S = 1.0
 _HANGING_EXTRA_S = 10.0
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+_QUIET_S = 2.0  # for how long nothing may have failed until it counts as over
 
 _log = structlog.get_logger("saec.dispatch")
 
@@ -58,6 +61,7 @@ class Worker:
         self._belief: _Belief | None = None
         self._failures = 0
         self._claimed_at_s = 0.0
+        self._outage = Outage(_log, clock, "round abandoned")
         hanging_bound_s = settings.transaction_timeout_s + _HANGING_EXTRA_S
         self._suspended = Suspended(engine, clock, hanging_bound_s)
         ledger = Ledger(settings, clock)
@@ -79,6 +83,7 @@ class Worker:
 
         Raises:
             MembershipError: the group refuses this worker.
+            ConfigurationError: database, topics and this release do not fit together.
         """
         while not self._stop.is_set():
             pause_s = self.run_once()
@@ -107,12 +112,16 @@ class Worker:
                 self._round(belief)
         except MembershipError:
             raise
+        except ConfigurationError:  # trying again would not help
+            self._forget()
+            raise
         except Exception as error:
             return self._doubt(error)
         except BaseException:  # an interrupt leaves as much in doubt, and nothing may be released
             self._forget()
             raise
         self._failures = 0
+        self._outage.over(_QUIET_S)
         return pause_s
 
     def _round(self, belief: _Belief) -> None:
@@ -131,7 +140,7 @@ class Worker:
         )
         ledger = self._settings.topics.ledger
         belief.finished = emit(belief.producer, ledger, belief.owned, batch)
-        _log.info("dispatched", records=len(batch.records), slices=len(snapshot.slices))
+        _log.debug("dispatched", records=len(batch.records), slices=len(snapshot.slices))
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""
@@ -200,9 +209,7 @@ class Worker:
         self._forget()
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
-        _log.warning(
-            "round abandoned", error=str(error), kind=type(error).__name__, retry_s=pause_s
-        )
+        self._outage.failed(error)
         return pause_s
 
     def _forget(self) -> None:

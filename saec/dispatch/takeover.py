@@ -16,6 +16,7 @@ from saec.dispatch.batch import Finished
 from saec.dispatch.emit import write_ledger
 from saec.dispatch.errors import HaltError
 from saec.dispatch.resolve import ContradictionError, resolve
+from saec.errors import ConfigurationError
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import TransactionalProducer, fence
 from saec.settings import Settings
@@ -88,6 +89,7 @@ class Takeover:
         with transaction(self.engine) as connection:
             saved = read_positions(connection, self.settings.topics.requests)
             seen = shards.look(connection, wanted)
+        _check_known(wanted, seen)
         self._check_reaches_answers(wanted, saved, answered)
         halted = {shard: look.halted for shard, look in seen.items() if look.halted is not None}
         return {shard: look for shard, look in seen.items() if shard not in halted}, halted
@@ -101,7 +103,8 @@ class Takeover:
         while True:
             ends = self.ledger.ends(taken) if taken else {}
             settled = {shard: found for shard, found in ends.items() if found.settled}
-            if len(settled) == len(taken) or self.clock.monotonic_s() >= deadline_s:
+            late = self.clock.monotonic_s() >= deadline_s or self.stop.is_set()
+            if len(settled) == len(taken) or late:
                 return settled
             self.clock.wait(self.stop, _SETTLE_POLL_S)
 
@@ -176,3 +179,12 @@ class Takeover:
             }
             shards.advance(connection, after)
         return after
+
+
+def _check_known(wanted: Collection[int], seen: Mapping[int, Seen]) -> None:
+    unknown = sorted(set(wanted) - seen.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"the database has no shards for the partitions {unknown} of the ledger: somebody "
+            "added partitions to it, or deleted rows of `shards`; see docs/operations.md"
+        )

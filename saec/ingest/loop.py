@@ -14,11 +14,15 @@ from saec.clock import Clock
 from saec.errors import ConfigurationError
 from saec.kafka.intake import Intake
 from saec.kafka.records import Incoming, Outgoing
+from saec.outage import Outage
 from saec.settings import Settings
 from saec.store.engine import Engine, transaction
 from saec.store.positions import read_positions, save_positions
 
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
+# For how long nothing may have failed until it counts as over: after a batch, and without one.
+_QUIET_S = 2.0
+_IDLE_QUIET_S = 10.0
 
 _log = structlog.get_logger("saec.ingest")
 
@@ -44,6 +48,7 @@ class IngestLoop:
         self._stop = threading.Event()
         self._intake: Intake | None = None
         self._failures = 0
+        self._outage = Outage(_log, clock, "batch abandoned")
 
     def run(self) -> None:
         """Batch after batch, until `stop`.
@@ -53,8 +58,9 @@ class IngestLoop:
         """
         while not self._stop.is_set():
             try:
-                if self.run_once():
-                    self._failures = 0
+                taken = self.run_once()
+                self._failures = 0 if taken else self._failures
+                self._outage.over(_QUIET_S if taken else _IDLE_QUIET_S)
             except ConfigurationError:
                 raise
             except Exception as error:
@@ -76,7 +82,7 @@ class IngestLoop:
             next_offsets[record.partition] = record.offset + 1
         answers = self._taker.take(batch, next_offsets)
         self._intake.answer(answers, next_offsets)
-        _log.info("batch taken", role=self._role, records=len(batch), answers=len(answers))
+        _log.debug("batch taken", records=len(batch), answers=len(answers))
         return len(batch)
 
     def stop(self) -> None:
@@ -92,19 +98,14 @@ class IngestLoop:
     def _go_back(self, error: Exception) -> None:
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
-        _log.warning(
-            "batch abandoned, it will be taken again",
-            role=self._role,
-            error=str(error),
-            kind=type(error).__name__,
-            retry_s=pause_s,
-        )
-        self._clock.wait(self._stop, pause_s)
+        self._outage.failed(error)
+        if self._clock.wait(self._stop, pause_s):
+            return  # whoever has the partitions next goes back
         try:
             if self._intake is not None:
                 self._intake.rewind()
         except Exception as again:
-            _log.warning("starting anew", role=self._role, error=str(again))
+            self._outage.failed(again)
             self.close()
 
 

@@ -53,6 +53,7 @@ class Intake:
         self._positions = positions
         self._failure: Exception | None = None
         self._rebalances = 0
+        self._gaps: dict[int, str] = {}
         self._group: Any = None
         self._producer = TransactionalProducer(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
@@ -166,7 +167,9 @@ class Intake:
                 at = start_offset(name, group, saved.get(source.partition), oldest)
             except GapError as error:
                 # Only this partition stands still; what would be read on had lost its beginning.
-                _log.error("partition stopped", error=str(error))
+                if self._gaps.get(source.partition) != (why := str(error)):
+                    self._gaps[source.partition] = why
+                    _log.error("partition stopped", error=why)
                 continue
             starts.append(TopicPartition(source.topic, source.partition, at))
             if group is None:

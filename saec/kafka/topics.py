@@ -95,10 +95,10 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     return created
 
 
-def partition_counts(admin: AdminClient) -> dict[str, int]:
+def partition_counts(admin: AdminClient, timeout_s: float = _TIMEOUT_S) -> dict[str, int]:
     """Every topic the broker shows: name -> number of partitions."""
     try:
-        listed = admin.list_topics(timeout=_TIMEOUT_S)
+        listed = admin.list_topics(timeout=timeout_s)
     except KafkaException as error:
         raise BrokerUnavailableError(
             f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"

@@ -34,6 +34,8 @@ _SESSION = {
 }
 _CONNECT_TIMEOUT_S = 5
 _DATA_EXCEPTION = "22"  # the class of its SQLSTATE
+# A table, column, function, type, schema or unique key that this release needs is not there.
+_OTHER_SCHEMA = {"42P01", "42703", "42883", "42704", "3F000", "42P10"}
 
 
 class StoreConflictError(SaecError):
@@ -82,6 +84,7 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
     Raises:
         StoreUnavailableError: no answer; whether it was committed is not known.
         StoreConflictError: a unique key was taken already.
+        ConfigurationError: the database has another schema than this release needs.
     """
     try:
         with engine.connect() as connection:
@@ -95,6 +98,11 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
     except (IntegrityError, psycopg2.IntegrityError) as error:
         raise StoreConflictError(_describe(error)) from None
     except (SQLAlchemyError, psycopg2.Error) as error:
+        if _sqlstate(error) in _OTHER_SCHEMA:
+            raise ConfigurationError(
+                f"the database has another schema than this release needs: {_describe(error)}; "
+                "run `saec init` and all processes from one release"
+            ) from None
         raise StoreUnavailableError(_describe(error)) from None
 
 
@@ -106,6 +114,11 @@ def rows(connection: Connection, sql: str, **parameters: Any) -> list[Any]:
 def count(connection: Connection, sql: str, **parameters: Any) -> int:
     """How many rows a statement wrote."""
     return connection.exec_driver_sql(sql, parameters).rowcount
+
+
+def _sqlstate(error: Exception) -> str | None:
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return said.pgcode if isinstance(said, psycopg2.Error) else None
 
 
 def _describe(error: Exception) -> str:

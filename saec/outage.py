@@ -1,0 +1,62 @@
+"""A trouble that lasts, and how it is told: when it begins, now and then, and when it is over.
+
+Invariant: however often a loop fails, its log has one line at once, at most one more every
+`SAY_AGAIN_S`, and one at the end.
+"""
+
+import traceback
+from typing import Any
+
+from saec.clock import Clock
+from saec.errors import SaecError
+
+SAY_AGAIN_S = 30.0
+
+
+class Outage:
+    """Tells of repeated failures under the name `event`; used by one thread."""
+
+    def __init__(self, log: Any, clock: Clock, event: str) -> None:
+        self._log = log
+        self._clock = clock
+        self._event = event
+        self._since_s: float | None = None
+        self._last_s = self._said_s = 0.0
+        self._failures = 0
+
+    def failed(self, error: BaseException) -> None:
+        """It failed, for the first time or again."""
+        now_s = self._last_s = self._clock.monotonic_s()
+        self._failures += 1
+        if self._since_s is None:
+            self._since_s = now_s
+        elif now_s - self._said_s < SAY_AGAIN_S:
+            return
+        self._said_s = now_s
+        lasts_s = round(now_s - self._since_s, 1)
+        self._log.warning(self._event, **described(error), failures=self._failures, lasts_s=lasts_s)
+
+    def over(self, quiet_s: float = 0.0) -> None:
+        """It works, and has not failed for `quiet_s` seconds."""
+        now_s = self._clock.monotonic_s()
+        if self._since_s is None or now_s - self._last_s < quiet_s:
+            return
+        lasted_s = round(self._last_s - self._since_s, 1)
+        self._log.info(
+            "working again", after=self._event, failures=self._failures, lasted_s=lasted_s
+        )
+        self._since_s, self._failures = None, 0
+
+
+def described(error: BaseException) -> dict[str, str]:
+    """What a log may say of an error.
+
+    SAEC's own errors quote nothing that a stranger wrote. Of any other the text may be anything,
+    so the line has its kind, and where in the code it came up.
+    """
+    kind = type(error).__name__
+    if isinstance(error, SaecError):
+        return {"error": str(error), "kind": kind}
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+    return {"error": "an error that SAEC did not expect", "kind": kind, "at": at}
