@@ -58,7 +58,11 @@ def test_a_producer_that_cannot_be_initialised_is_thrown_away(
     installation: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thrown_away: list[TransactionalProducer] = []
-    monkeypatch.setattr(TransactionalProducer, "discard", lambda self: thrown_away.append(self))
+
+    def note(self: TransactionalProducer) -> None:
+        thrown_away.append(self)
+
+    monkeypatch.setattr(TransactionalProducer, "discard", note)
     failing = _Failing(RAISED[0])
     monkeypatch.setattr(transaction.clients, "producer", lambda _settings, **_more: failing)
     with pytest.raises(InDoubtError):
