@@ -233,6 +233,8 @@ def test_a_hanging_transaction_keeps_its_shard_from_being_taken(
     stranger._producer.abort_transaction(10)
     stranger.discard()
     assert owner.try_to_take_over({1}).owned.keys() == {1}
+    of_shard = [record for record in installed.ledger() if record.shard == 1]
+    assert [type(record) for record in of_shard] == [ShardTaken], "a sentinel behind what hung"
 
 
 def test_a_ledger_behind_the_database_halts(installed: Installed, new_owner: NewOwner) -> None:
