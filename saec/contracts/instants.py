@@ -9,38 +9,56 @@ from datetime import UTC, datetime
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
-_ISO = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,18}))?"
-    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))"
-)
+_LOCAL = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,18}))?"
+_ISO = re.compile(_LOCAL + r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))")
+_WITHOUT_ZONE = re.compile(_LOCAL)
 
 
 def instant_ms(value: object) -> int:
     """Epoch milliseconds of an ISO 8601 text with a zone, or of an int that already is that.
 
-    Raises ValueError for anything else, and for instants outside 1970 to 9999.
+    Raises ValueError for anything else, and for instants outside 1970 to 9999; it says what is
+    wrong, and never quotes the value.
     """
     if isinstance(value, str):
         instant = _iso_ms(value)
     elif type(value) is int:  # a bool is an int too, but not an instant
         instant = value
     else:
-        raise ValueError("not an instant")
+        raise ValueError("neither ISO 8601 with a zone nor epoch milliseconds")
     if not 0 <= instant <= MAX_MS:
-        raise ValueError("not between 1970 and 9999")
+        raise ValueError("not between 1970 and 9999; a number counts milliseconds")
     return instant
 
 
 def _iso_ms(text: str) -> int:
     match = _ISO.fullmatch(text)
     if match is None:
-        raise ValueError("not ISO 8601 with a zone")
+        raise ValueError(_what_is_wrong(text))
     day, minute, second, fraction, sign, hours, minutes = match.groups()
     if fraction and not second:
         raise ValueError("a fraction of a minute")
+    if second == ":60":
+        raise ValueError("a leap second; give the second after it")
     # the zone is subtracted as a number: near the years 1 and 9999 a datetime would overflow
-    local = datetime.fromisoformat(f"{day}T{minute}{second or ':00'}").replace(tzinfo=UTC)
+    local = _local(f"{day}T{minute}{second or ':00'}")
     return int(local.timestamp()) * 1000 + _ceil_ms(fraction) - _offset_ms(sign, hours, minutes)
+
+
+def _local(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError("no such day or time of day") from None
+
+
+def _what_is_wrong(text: str) -> str:
+    local = _WITHOUT_ZONE.match(text)
+    if local is None:
+        return "not ISO 8601, such as 2026-12-01T09:00:00-03:00"
+    if local.end() == len(text):
+        return "no zone; end with Z or an offset such as -03:00"
+    return "no offset behind the time; end with Z or one such as -03:00, a zone's name is not read"
 
 
 def _ceil_ms(fraction: str | None) -> int:
@@ -52,6 +70,6 @@ def _offset_ms(sign: str | None, hours: str | None, minutes: str | None) -> int:
     if sign is None or hours is None or minutes is None:
         return 0
     if int(hours) > 23 or int(minutes) > 59:
-        raise ValueError("not a zone")
+        raise ValueError("no such offset")
     offset = (int(hours) * 60 + int(minutes)) * 60_000
     return -offset if sign == "-" else offset

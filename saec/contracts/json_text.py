@@ -15,14 +15,30 @@ MAX_DEPTH = 4
 
 MAX_NUMBER_CHARS = 32
 
+_BEGINNINGS = (
+    (b"\xef\xbb\xbf", "UTF-8 with a byte order mark"),
+    (b"\xff\xfe", "UTF-16"),
+    (b"\xfe\xff", "UTF-16"),
+    (b"{\x00", "UTF-16"),
+    (b"\x00{", "UTF-16"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x00", "the wire format of a schema registry"),
+    (b"\xc3\x00", "Avro single-object encoding with another marker"),
+    (b"\xc3\x02", "Avro single-object encoding with another marker"),
+    (b"Obj\x01", "an Avro file"),
+)
+"""First bytes that are no JSON, and what usually begins with them."""
+
 
 def parse_object(value: bytes) -> dict[str, Any]:
     """The JSON object in `value`. Raises RejectedError: NOT_UTF8, INVALID_JSON, INVALID_EVENT."""
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
-        raise RejectedError(Reason.NOT_UTF8, "the value is not UTF-8") from None
-    parsed = _parse(text)
+        raise RejectedError(Reason.NOT_UTF8, f"the value is not UTF-8{_looks(value)}") from None
+    parsed = _parse(text, value)
     if _deeper_than(parsed, MAX_DEPTH):
         raise _too_deep()
     if "\\u" in text:
@@ -32,7 +48,7 @@ def parse_object(value: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _parse(text: str) -> object:
+def _parse(text: str, value: bytes) -> object:
     try:
         return json.loads(
             text,
@@ -44,7 +60,17 @@ def _parse(text: str) -> object:
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        raise RejectedError(Reason.INVALID_JSON, "the value is not JSON") from None
+        raise RejectedError(Reason.INVALID_JSON, f"the value is not JSON{_looks(value)}") from None
+
+
+def _looks(value: bytes) -> str:
+    """What else the value may be, for whoever reads the refusal."""
+    if value.isspace():
+        return ": nothing but whitespace"
+    for start, meaning in _BEGINNINGS:
+        if value.startswith(start):
+            return f": it begins like {meaning}"
+    return ""
 
 
 def _too_deep() -> RejectedError:

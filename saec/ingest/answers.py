@@ -14,6 +14,10 @@ from saec.ingest.decide import Verdict
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings, Topics
 
+# What Kafka writes for a header besides its name and value, at most: their lengths.
+_HEADER_BYTES = 10
+# librdkafka shows none of the headers of a record that has more than 100,000; ours come behind.
+_MOST_HEADERS = 99_000
 _NO_COUNTS: Mapping[str, int] = {}
 
 
@@ -88,12 +92,16 @@ def rejected_copy(
 
 
 def _foreign_headers(source: Incoming) -> Iterable[tuple[str, bytes | None]]:
-    """The headers as they came, less what would pass for ours."""
-    return (header for header in source.headers or () if not header[0].startswith("saec-"))
+    """The headers as they came, less what would pass for ours; none where they would hide ours."""
+    kept = [header for header in source.headers or () if not header[0].startswith("saec-")]
+    return kept if len(kept) <= _MOST_HEADERS else ()
 
 
 def _size(source: Incoming) -> int:
-    headers = sum(len(name) + len(value or b"") for name, value in source.headers or ())
+    headers = sum(
+        len(name.encode()) + len(value or b"") + _HEADER_BYTES
+        for name, value in source.headers or ()
+    )
     return len(source.key or b"") + len(source.value or b"") + headers
 
 

@@ -15,6 +15,8 @@ from saec.store.cancels import CancelRow, Stopped
 from saec.store.requests import StoredRequest
 
 _DAY_MS = 86_400_000
+# As milliseconds a day of 1973; as seconds, the year 5138.
+_FIRST_PLAUSIBLE_MS = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,16 @@ class Verdict:
 def refusal(event: ScheduleRequested, appended_at_ms: int, limits: Limits) -> Verdict | None:
     """Why a request with a new id cannot be accepted; None when it can."""
     if event.due_at_ms < appended_at_ms - limits.grace_ms:
-        return Verdict(Status.REJECTED, Reason.DUE_IN_THE_PAST, "due_at: before the grace period")
+        return Verdict(Status.REJECTED, Reason.DUE_IN_THE_PAST, _too_late(event.due_at_ms))
     if event.due_at_ms > appended_at_ms + limits.horizon_ms:
         return Verdict(Status.REJECTED, Reason.DUE_BEYOND_HORIZON, "due_at: beyond the horizon")
     return None
+
+
+def _too_late(due_at_ms: int) -> str:
+    if due_at_ms < _FIRST_PLAUSIBLE_MS:
+        return "due_at: of the early 1970s; a number counts milliseconds, not seconds"
+    return "due_at: before the grace period"
 
 
 def schedule(
