@@ -85,7 +85,8 @@ class Takeover:
 
     def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
         """Owner and epoch of what may be taken over, and why the rest may not."""
-        answered = self.ledger.answered_offsets()  # first: ingest stores before it answers
+        with self.ledger.look() as look_at:
+            answered = look_at.answered_offsets()  # first: ingest stores before it answers
         with transaction(self.engine) as connection:
             saved = read_positions(connection, self.settings.topics.requests)
             seen = shards.look(connection, wanted)
@@ -100,13 +101,14 @@ class Takeover:
         A sentinel written behind a hanging transaction would commit what hangs there.
         """
         deadline_s = self.clock.monotonic_s() + wait_s
-        while True:
-            ends = self.ledger.ends(taken) if taken else {}
-            settled = {shard: found for shard, found in ends.items() if found.settled}
-            late = self.clock.monotonic_s() >= deadline_s or self.stop.is_set()
-            if len(settled) == len(taken) or late:
-                return settled
-            self.clock.wait(self.stop, _SETTLE_POLL_S)
+        with self.ledger.look() as look_at:
+            while True:
+                ends = look_at.ends(taken) if taken else {}
+                settled = {shard: found for shard, found in ends.items() if found.settled}
+                late = self.clock.monotonic_s() >= deadline_s or self.stop.is_set()
+                if len(settled) == len(taken) or late:
+                    return settled
+                self.clock.wait(self.stop, _SETTLE_POLL_S)
 
     def _check_reaches_answers(
         self, wanted: Collection[int], saved: Mapping[int, int], answered: Mapping[int, int]

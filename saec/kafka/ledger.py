@@ -4,14 +4,19 @@ Invariant: a shard is read to the very record that was asked for, or not at all;
 the end, because records that are merely late would be taken for batches that never happened.
 """
 
-from collections.abc import Collection, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaException,
+    TopicPartition,
+)
 
 from saec.clock import Clock
 from saec.contracts.ledger import LedgerRecord, ShardTaken, decode_ledger
@@ -46,25 +51,29 @@ class LedgerEntry:
     record: LedgerRecord | None
 
 
-class Ledger:
-    """The ledger topic of one installation."""
+class Look:
+    """Asks for offsets, by two consumers that nothing else uses and that are closed soon.
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._topic = settings.topics.ledger
-        self._admin = clients.admin(settings)
+    librdkafka's admin client has calls for this. After an outage of the broker it answers with
+    offsets of -1001 and no error, keeps to old leaders, and in the end aborts the process
+    (https://github.com/confluentinc/librdkafka/issues/4605).
+    """
+
+    def __init__(self, settings: Settings, committed: Consumer, uncommitted: Consumer) -> None:
+        self._topics = settings.topics
+        self._committed = committed
+        self._uncommitted = uncommitted
 
     def ends(self, shards: Collection[int]) -> dict[int, Ends]:
-        """Start and both ends of each shard's partition.
+        """Start and both ends of each shard's partition of the ledger.
 
         Raises:
             BrokerUnavailableError: no answer in time.
         """
-        start = self._offsets(shards, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+        start = self._offsets(self._uncommitted, shards, OFFSET_BEGINNING)
         # The committed end first: what ends in between makes it look open, never closed.
-        committed = self._offsets(shards, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
-        uncommitted = self._offsets(shards, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        committed = self._offsets(self._committed, shards, OFFSET_END)
+        uncommitted = self._offsets(self._uncommitted, shards, OFFSET_END)
         return {s: Ends(start[s], committed[s], uncommitted[s]) for s in shards}
 
     def answered_offsets(self) -> dict[int, int]:
@@ -73,28 +82,62 @@ class Ledger:
         Raises:
             BrokerUnavailableError: no answer in time.
         """
-        group = ConsumerGroupTopicPartitions(self._settings.group_id("requests"))
-        try:
-            (future,) = self._admin.list_consumer_group_offsets(
-                [group], request_timeout=_REQUEST_TIMEOUT_S
-            ).values()
-            partitions = future.result().topic_partitions
-        except Exception as error:
-            raise BrokerUnavailableError(f"the offsets of the requests: {error}") from None
-        topic = self._settings.topics.requests
-        return {p.partition: p.offset for p in partitions if p.topic == topic and p.offset >= 0}
+        topic = self._topics.requests
+        listed = _asked("partitions", self._uncommitted.list_topics, topic).topics[topic]
+        if listed.error is not None:
+            raise BrokerUnavailableError(f"the partitions of {topic}: {listed.error}")
+        wanted = [TopicPartition(topic, partition) for partition in listed.partitions]
+        found = _asked("offsets of the requests", self._uncommitted.committed, wanted)
+        _refuse_errors("offsets of the requests", found)
+        return {source.partition: source.offset for source in found if source.offset >= 0}
 
-    def _offsets(
-        self, shards: Collection[int], spec: OffsetSpec, isolation: IsolationLevel
-    ) -> dict[int, int]:
-        wanted = {TopicPartition(self._topic, shard): spec for shard in shards}
-        try:
-            futures = self._admin.list_offsets(
-                wanted, isolation_level=isolation, request_timeout=_REQUEST_TIMEOUT_S
+    def _offsets(self, consumer: Consumer, shards: Collection[int], which: int) -> dict[int, int]:
+        # A timestamp of -1 or -2 asks for the end or the start.
+        wanted = [TopicPartition(self._topics.ledger, shard, which) for shard in shards]
+        found = _asked("ledger's offsets", consumer.offsets_for_times, wanted)
+        _refuse_errors("ledger's offsets", found)
+        offsets = {source.partition: source.offset for source in found}
+        unknown = [shard for shard in shards if offsets.get(shard, -1) < 0]
+        if unknown:
+            raise BrokerUnavailableError(f"the ledger's offsets: no answer for shards {unknown}")
+        return offsets
+
+
+def _asked(what: str, call: Callable[..., Any], about: Any) -> Any:
+    try:
+        return call(about, timeout=_REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerUnavailableError(f"the {what}: {error.args[0]}") from None
+
+
+def _refuse_errors(what: str, found: Collection[TopicPartition]) -> None:
+    for source in found:
+        if source.error is not None:
+            raise BrokerUnavailableError(f"the {what}: {source.error}")
+
+
+class Ledger:
+    """The ledger topic of one installation."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._topic = settings.topics.ledger
+
+    @contextmanager
+    def look(self) -> Iterator["Look"]:
+        """A look at where things stand. Made anew each time: see `Look`."""
+        committed = clients.consumer(self._settings, self._settings.group_id("ledger-reader"))
+        with closing(committed):
+            # Of the group that answers requests, whose offsets are asked for; it never joins. Of
+            # offsets in an open transaction it does not wait for the end.
+            uncommitted = clients.consumer(
+                self._settings,
+                self._settings.group_id("requests"),
+                **{"isolation.level": "read_uncommitted"},
             )
-            return {tp.partition: future.result().offset for tp, future in futures.items()}
-        except Exception as error:
-            raise BrokerUnavailableError(f"the ledger's offsets: {error}") from None
+            with closing(uncommitted):
+                yield Look(self._settings, committed, uncommitted)
 
     def read(self, starts: Mapping[int, int], attempt: UUID) -> dict[int, list[LedgerEntry]]:
         """Each shard's records from its start up to, and with, the sentinel of `attempt`.

@@ -20,7 +20,9 @@ from saec.settings import Settings
 _LOOK_TIMEOUT_S = 3.0
 _LOOK_AGAIN_S = 1.0
 # What librdkafka calls its lines about a connection that failed, or on which nothing comes.
-_CONNECTION = {"FAIL", "ERROR", "REQTMOUT"}
+_CONNECTION = {"FAIL", "ERROR", "REQTMOUT", "SESSTMOUT"}
+# And about a transaction: who tried it says that it failed.
+_TRANSACTION = {"TXNERR", "ADDOFFSETS", "ADDPARTS", "GETPID", "PIDFLUSH"}
 
 _log = structlog.get_logger("saec.kafka")
 
@@ -50,7 +52,7 @@ class BrokerWatch(logging.Filter):
             self._why = text
             self._suspected.set()
             return False
-        return self._is_new(facility)
+        return facility not in _TRANSACTION and self._is_new(facility)
 
     def look(self) -> bool:
         """Whether Kafka answers; says so when that has changed."""
