@@ -29,6 +29,7 @@ from saec.contracts.events import (
     ScheduleRequested,
 )
 from saec.contracts.status import Status
+from saec.doctor import examine
 from saec.errors import Reason
 from saec.settings import Settings, Topics
 from saec.store.tables import metadata
@@ -37,6 +38,7 @@ ROOT = Path(__file__).parent.parent
 README, LEIA_ME = ROOT / "README.md", ROOT / "README.pt-BR.md"
 READMES = (README, LEIA_ME)
 ANSWERS, ARCHITECTURE = ROOT / "docs/answers.md", ROOT / "docs/architecture.md"
+DOCTOR = ROOT / "docs/doctor.md"
 IGNORED = {"node_modules", "dist"}
 PAGES = sorted(
     path
@@ -46,7 +48,7 @@ PAGES = sorted(
 # Variables that are no settings of the processes.
 OTHER_VARIABLES = {"SAEC_CACHE_DIR", "SAEC_MAVEN_URL", "SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN"}
 # Commands that the docs name as not there yet.
-NOT_THERE_YET = {"recover", "doctor"}
+NOT_THERE_YET = {"recover"}
 
 per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 per_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
@@ -223,6 +225,14 @@ def test_bounds_are_those_of_the_code(page: Path) -> None:
     shown = set(re.findall(r"[0-9]+(?:[.,][0-9]{3})*", prose(page)))
     plain = {re.sub(r"[.,]", "", number) for number in shown}
     assert {str(number) for number in numbers} <= plain
+
+
+def test_every_check_of_the_doctor_is_described_and_no_other() -> None:
+    table = text_of(DOCTOR).partition("## Checks")[2].partition("## What")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    described = re.findall(r"`(\w+)`", " ".join(cells))
+    checks = [*examine.FIRST, *examine.KAFKA, *examine.STORE, *examine.BOTH]
+    assert sorted(described) == sorted(checks)
 
 
 # The two READMEs

@@ -10,6 +10,7 @@ from saec.cli.cancel import cancel_command
 from saec.cli.configuration import settings_command
 from saec.cli.customers import customers
 from saec.cli.demo import demo_command
+from saec.cli.doctor import doctor_command
 from saec.cli.errors import EXIT_CODES, Commands
 from saec.cli.init import init_command
 from saec.cli.pending import pending_command
@@ -36,6 +37,7 @@ app.command("cancel")(cancel_command)
 app.command("status")(status_command)
 app.command("pending")(pending_command)
 app.command("tail")(tail_command)
+app.command("doctor")(doctor_command)
 app.add_typer(customers, name="customers")
 app.command("settings")(settings_command)
 

@@ -31,9 +31,9 @@ def _common(settings: Settings) -> dict[str, Any]:
     }
 
 
-def admin(settings: Settings) -> AdminClient:
-    """An admin client."""
-    return AdminClient(_common(settings), logger=_log)
+def admin(settings: Settings, **overrides: Any) -> AdminClient:
+    """An admin client; `logger` among the overrides hears what it says."""
+    return AdminClient({"logger": _log, **_common(settings), **overrides})
 
 
 def producer(settings: Settings, **overrides: Any) -> Producer:

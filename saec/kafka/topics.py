@@ -3,6 +3,8 @@
 Invariant: a topic that exists is never changed here.
 """
 
+import threading
+import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -13,6 +15,7 @@ from saec.kafka import clients
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
+_SHOWN_POLL_S = 0.02
 _DAY_MS = 86_400_000
 # On top of the value: key, headers and framing of a copy in saec.rejected.
 _REJECTED_HEADROOM = 2
@@ -92,7 +95,17 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
                 raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
         else:
             created.append(name)
+    _wait_until_shown(admin, {spec.name for spec in wanted})
     return created
+
+
+def _wait_until_shown(admin: AdminClient, names: set[str]) -> None:
+    """A broker shows what the controller created a little later; who starts now would miss it."""
+    until_s, never = time.monotonic() + _TIMEOUT_S, threading.Event()
+    while not names <= partition_counts(admin).keys():
+        if time.monotonic() > until_s:
+            raise BrokerUnavailableError("the topics were created, but are not shown yet")
+        never.wait(_SHOWN_POLL_S)
 
 
 def partition_counts(admin: AdminClient, timeout_s: float = _TIMEOUT_S) -> dict[str, int]:

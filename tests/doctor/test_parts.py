@@ -1,0 +1,149 @@
+"""Brokers, database and clocks that are not as they should be."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+
+from saec.cli.instants import wall_ms
+from saec.doctor import store
+from saec.doctor.examine import Report, examine
+from saec.kafka import survey
+from saec.settings import Settings
+from saec.store.inspection import Durability
+from tests.dispatch.kit import Installed
+from tests.doctor.conftest import Look
+from tests.doctor.test_topics import alter
+
+if TYPE_CHECKING:
+    from tests.stack import Stack
+
+TIMEOUT_S = 30
+# DescribeLogDirs in an ApiVersions response: key, lowest and highest version, no tagged fields.
+OF_4_2, OF_4_3 = bytes.fromhex("0023 0001 0004 00"), bytes.fromhex("0023 0001 0005 00")
+
+
+@pytest.fixture
+def of_4_3(stack: "Stack") -> Iterator[str]:
+    """An address where the real broker says that it speaks what Kafka 4.3 does."""
+    host, _, port = stack.bootstrap_servers.partition(",")[0].rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ends: list[socket.socket] = []
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    sink.sendall(data.replace(OF_4_2, OF_4_3))
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = server.accept()
+                    broker = socket.create_connection((host, int(port)))
+                    ends.extend((client, broker))
+                    for pair in ((client, broker), (broker, client)):
+                        threading.Thread(target=pump, args=pair, daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+def test_a_broker_of_4_3(look: Look, of_4_3: str) -> None:
+    assert [f.level for f in look("broker_version")] == ["ok"]
+    (finding,) = look("broker_version", bootstrap_servers=of_4_3)
+    assert (finding.level, of_4_3 in finding.found) == ("warning", True)
+    assert "KAFKA-20734" in (finding.advice or "")
+
+
+def test_a_broker_that_does_not_answer(
+    report: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "_TIMEOUT_S", 0.5)
+    said = report(bootstrap_servers="127.0.0.1:1")
+    assert said.unreachable
+    found = {finding.check: finding.level for finding in said.findings}
+    assert found == {"kafka": "error", "schema": "ok", "local_clock": "ok"}
+
+
+def test_a_database_that_does_not_answer(report: Callable[..., Report]) -> None:
+    said = report(database_url="postgresql://u:hidden@127.0.0.1:1/saec")
+    assert said.unreachable
+    found = {finding.check: finding.level for finding in said.findings}
+    assert found["postgresql"] == "error"
+    assert found["append_time"] == "ok"
+    assert "positions" not in found
+    assert "hidden" not in str(said)
+
+
+def test_a_schema_of_another_release(installed: Installed, report: Callable[..., Report]) -> None:
+    installed.execute("UPDATE alembic_version SET version_num = '9999'")
+    said = report()
+    (finding,) = [f for f in said.findings if f.check == "schema"]
+    assert (finding.level, "schema 9999" in finding.found) == ("error", True)
+    assert not said.unreachable
+
+
+def test_a_database_of_another_prefix(look: Look) -> None:
+    (finding,) = look("schema", topic_prefix="other.")
+    assert (finding.level, "belongs to the topic prefix" in finding.found) == ("error", True)
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("synchronous_commit = off", "synchronous_commit is off"),
+        ("default_transaction_read_only = on", "read-only"),
+    ],
+)
+def test_a_database_that_does_not_keep_or_take(
+    installed: Installed, look: Look, stack: "Stack", setting: str, says: str
+) -> None:
+    assert [f.level for f in look("postgresql_settings")] == ["ok"]
+    database = installed.engine.url.database
+    stack.sql(f'ALTER DATABASE "{database}" SET {setting}')
+    (finding,) = look("postgresql_settings")
+    assert (finding.level, says in finding.found) == ("error", True)
+
+
+def test_settings_of_the_whole_server_are_seen() -> None:
+    """Written down, not made: others may be using this server."""
+
+    class Seen:
+        stored = type("Stored", (), {"durability": Durability(False, False, True, True)})
+
+    found = [finding.found for finding in store.durability(Seen)]  # type: ignore[arg-type]
+    assert [text.split()[0] for text in found] == ["fsync", "full_page_writes"]
+
+
+@pytest.mark.parametrize(("off_ms", "says"), [(-3_000, "behind"), (3_000, "ahead of")])
+def test_a_local_clock_that_is_off(installation: Settings, off_ms: int, says: str) -> None:
+    said = examine(installation, lambda: wall_ms() + off_ms, wait_s=0)
+    (finding,) = [f for f in said.findings if f.check == "local_clock"]
+    assert (finding.level, says in finding.found) == ("warning", True)
+
+
+@pytest.mark.parametrize(("ahead_s", "level"), [(30, "warning"), (90, "error")])
+def test_append_times_of_the_future(
+    installed: Installed, look: Look, admin: AdminClient, ahead_s: int, level: str
+) -> None:
+    assert [f.level for f in look("broker_clock")] == ["ok"]
+    topic = installed.settings.topics.customers
+    alter(admin, topic, "message.timestamp.type", "CreateTime")
+    producer = Producer({"bootstrap.servers": installed.settings.bootstrap_servers})
+    producer.produce(topic, b"x", b"1", timestamp=wall_ms() + ahead_s * 1_000)
+    producer.flush(TIMEOUT_S)
+    alter(admin, topic, "message.timestamp.type", "LogAppendTime")
+    (finding,) = look("broker_clock")
+    assert (finding.level, "ahead of PostgreSQL's" in finding.found) == (level, True)
