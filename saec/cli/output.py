@@ -78,6 +78,11 @@ def progress(label: str, total: int) -> Iterator[Advance]:
         yield lambda done: bar.update(task, completed=done)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 customer`, `2 customers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def stdout_is_terminal() -> bool:
     """True when a person reads the result."""
     return sys.stdout.isatty()

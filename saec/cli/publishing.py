@@ -3,6 +3,7 @@
 Invariant: what was not acknowledged is told, with what to do, and never counted as published.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -75,23 +76,25 @@ def _as_dict(
 
 def _tell(ids: list[str], said: list[RequestStatus], *, waited: bool) -> None:
     """A line each, for scripts always, for people only when there are few."""
-    lines = [answers.as_line(answer) for answer in said] if waited else ids
+    unanswered = list((Counter(ids) - Counter(answer.request_id for answer in said)).elements())
+    lines = [*(answers.as_line(answer) for answer in said), *unanswered]
     if output.stdout_is_terminal() and len(lines) > _SHOWN:
         refused = [answers.as_line(a) for a in said if a.status not in answers.YES]
-        lines = [f"{len(lines):,} {'answered' if waited else 'published'}", *refused[:_SHOWN]]
+        count = f"{len(said):,} answered" if waited else f"{len(ids):,} published"
+        lines = [count, *refused[:_SHOWN]]
     for text in lines:
         output.line(text)
-    if waited and len(said) < len(ids):
+    if waited and unanswered:
         output.note(
-            f"{len(ids) - len(said):,} of {len(ids):,} not answered in time: does "
-            "`python -m consumers.requests` run? Ask later with `saec status ID`."
+            f"{len(unanswered):,} of {len(ids):,} not answered in time: does "
+            f"`python -m consumers.requests` run? Ask later with `saec status {unanswered[0]}`."
         )
 
 
 def _tell_failures(delivery: Delivery) -> None:
     if delivery.failures:
         output.error(
-            f"{len(delivery.failures):,} records were not acknowledged: "
+            f"{output.counted(len(delivery.failures), 'record')} not acknowledged: "
             f"{delivery.failures[0].why}. Give them again with the same ids: what did arrive is "
             "answered DUPLICATE, nothing is sent twice."
         )

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from saec.cli import publishing
 from saec.contracts.decode import decode_request
 from saec.contracts.events import CancelRequested, Channel, Lane, ScheduleRequested
+from saec.contracts.status import RequestStatus, Status
 from saec.settings import Settings
 from tests.cli.conftest import Run, whole_topic
 
@@ -124,6 +126,21 @@ def test_an_answer_that_does_not_come_is_exit_code_4(here: Run) -> None:
     result = here("submit", *flags)
     assert result.exit_code == 4
     assert json.loads(result.stdout)["unanswered"] == 1
+
+
+def test_a_request_that_is_not_answered_in_time_is_named(here: Run, installation: Settings) -> None:
+    result = here("submit", "--channel", "PUSH", "--body", "x", "--at", "+1h", "--wait", "0.1")
+    assert result.exit_code == 4
+    (event,) = published(installation)
+    assert result.stdout == f"{event.id}\n"
+    assert f"`saec status {event.id}`" in result.stderr
+
+
+def test_what_is_answered_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(publishing.output, "line", shown.append)
+    publishing._tell(["a", "b", "a"], [RequestStatus("a", Status.ACCEPTED, 0)], waited=True)
+    assert shown == ["a  ACCEPTED", "a", "b"]
 
 
 def test_a_cancel_names_request_and_requester(here: Run, installation: Settings) -> None:
