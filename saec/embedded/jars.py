@@ -49,7 +49,12 @@ def ensure_jars(section: str, progress: Progress = to_stderr) -> tuple[Path, ...
     jars = read_lock(section)
     wanted = [jar for jar in jars if not jar.matches(directory / jar.file_name)]
     if wanted:
-        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DownloadError(
+                f"{directory} cannot hold downloads: {error.strerror}; set SAEC_CACHE_DIR"
+            ) from None
         _download_all(wanted, directory, progress)
     return tuple(directory / jar.file_name for jar in jars)
 

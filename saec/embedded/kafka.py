@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 from saec.embedded.errors import EmbeddedStackError, optional_module
 from saec.embedded.jars import Progress, ensure_jars, to_stderr
 from saec.embedded.lockfile import BROKER, CONSOLE_TOOLS
-from saec.embedded.process import Part
+from saec.embedded.process import Part, plain_environment
 
 HOST = "127.0.0.1"
 FORMAT_TIMEOUT_S = 60.0
@@ -30,6 +30,7 @@ STOP_TIMEOUT_S = 15.0
 METADATA_TIMEOUT_S = 0.5
 PAUSE_S = 0.05
 
+EXTRA_PROPERTIES = "extra.properties"
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -58,7 +59,11 @@ log.cleaner.dedupe.buffer.size=4194304
 
 
 class Broker:
-    """Kafka on free ports of 127.0.0.1, with its data below `directory`."""
+    """Kafka on free ports of 127.0.0.1, with its data below `directory`.
+
+    What stands in `extra.properties` there comes last and so wins; {host}, {broker_port} and
+    {controller_port} in it are filled in.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -73,12 +78,14 @@ class Broker:
         self._directory.mkdir(parents=True, exist_ok=True)
         broker_port, controller_port = self._choose_ports()
         self.bootstrap_servers = f"{HOST}:{broker_port}"
+        extra = self._directory / EXTRA_PROPERTIES
+        properties = PROPERTIES + (extra.read_text() if extra.exists() else "")
         self._config.write_text(
-            PROPERTIES.format(
+            properties.format(
                 host=HOST,
                 broker_port=broker_port,
                 controller_port=controller_port,
-                data=self._data,
+                data=_property_value(self._data),
             )
         )
         jars = ensure_jars(BROKER)
@@ -118,9 +125,20 @@ class Broker:
             text=True,
             timeout=FORMAT_TIMEOUT_S,
             check=False,
+            env=plain_environment(),
         )
         if result.returncode != 0:
             raise EmbeddedStackError(f"Kafka's data could not be formatted. {result.stderr}")
+
+
+def _property_value(path: Path) -> str:
+    """A path as Java reads it back from a properties file, which is Latin-1 with escapes."""
+    units = str(path).encode("utf-16-be")
+    codes = [int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2)]
+    plain = range(0x21, 0x7F)
+    return "".join(
+        chr(code) if code in plain and code != ord("\\") else f"\\u{code:04x}" for code in codes
+    )
 
 
 def console_tool(cls: str, args: Sequence[str], progress: Progress = to_stderr) -> list[str]:

@@ -69,7 +69,7 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env=_plain_environment(),
+                env=plain_environment(),
                 **run_as(account),
             )
         self._pid_file.write_text(f"{self._process.pid}\n")
@@ -123,6 +123,10 @@ class Part:
         return "\n".join([f" The end of {self.log}:", *lines])
 
 
-def _plain_environment() -> dict[str, str]:
-    """What a part inherits: no settings of SAEC, of the JVM or of libpq."""
-    return {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
+def plain_environment() -> dict[str, str]:
+    """What a part inherits: no settings of SAEC, of the JVM or of libpq.
+
+    The locale is fixed, or Java would read the names of files as ASCII.
+    """
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "TZ") if name in os.environ}
+    return kept | {"LC_ALL": "C.UTF-8"}

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import TracebackType
 
 from saec.embedded.errors import EmbeddedStackError, extra_is_missing
 from saec.embedded.jars import Progress, ensure_jars, to_stderr
+from saec.embedded.kafka import EXTRA_PROPERTIES
 from saec.embedded.lockfile import BROKER
 
 STOP_TIMEOUT_S = 40.0
@@ -39,8 +41,15 @@ class EmbeddedStack:
     come up.
     """
 
-    def __init__(self, data_dir: Path, progress: Progress = to_stderr) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        progress: Progress = to_stderr,
+        kafka_properties: Mapping[str, str] | None = None,
+    ) -> None:
+        """`kafka_properties` are the broker's, beside and before its own: see `Broker`."""
         self._data_dir = data_dir.absolute()
+        self._kafka_properties = dict(kafka_properties or {})
         self._progress = progress
         self._keeper: subprocess.Popen[str] | None = None
         self._pids: dict[str, int] = {}
@@ -53,6 +62,7 @@ class EmbeddedStack:
             raise EmbeddedStackError("This stack was already started")
         ensure_jars(BROKER, self._progress)
         self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._write_properties()
         self._keeper = self._start_keeper()
         try:
             return self._hear()
@@ -111,6 +121,12 @@ class EmbeddedStack:
         _traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _write_properties(self) -> None:
+        directory = self._data_dir / "kafka"
+        directory.mkdir(exist_ok=True)
+        lines = (f"{name}={value}\n" for name, value in self._kafka_properties.items())
+        (directory / EXTRA_PROPERTIES).write_text("".join(lines))
 
     def _start_keeper(self) -> subprocess.Popen[str]:
         """In a session of its own: a terminal's Ctrl-C is ours to handle."""

@@ -5,13 +5,18 @@ weaken what exactly once rests on (idempotence, isolation, no automatic commits)
 """
 
 import logging
+import re
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from saec.contracts.headers import RawHeaders
+from saec.errors import ConfigurationError
 from saec.settings import Settings
+
+_PROPERTY = re.compile(r'property:? "([\w.]+)"')
 
 _log = logging.getLogger("saec.kafka")
 
@@ -33,13 +38,15 @@ def _common(settings: Settings) -> dict[str, Any]:
 
 def admin(settings: Settings, **overrides: Any) -> AdminClient:
     """An admin client; `logger` among the overrides hears what it says."""
-    return AdminClient({"logger": _log, **_common(settings), **overrides})
+    return _made(AdminClient, {"logger": _log, **_common(settings), **overrides})
 
 
 def producer(settings: Settings, **overrides: Any) -> Producer:
     """A producer that puts keys where Java clients put them."""
-    return Producer(
+    return _made(
+        Producer,
         {
+            "logger": _log,
             "linger.ms": 5,
             "queue.buffering.max.messages": _QUEUE_MESSAGES,
             "queue.buffering.max.kbytes": _QUEUE_KBYTES,
@@ -49,14 +56,15 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
             "partitioner": "murmur2_random",
             **overrides,
         },
-        logger=_log,
     )
 
 
 def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
     """A read_committed consumer that never commits by itself and never jumps over a gap."""
-    return Consumer(
+    return _made(
+        Consumer,
         {
+            "logger": _log,
             **_common(settings),
             "group.id": group_id,
             "enable.auto.commit": False,
@@ -65,8 +73,20 @@ def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
             "isolation.level": "read_committed",
             **overrides,
         },
-        logger=_log,
     )
+
+
+def _made(kind: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
+    """A client; its own words on a property that it refuses could quote a secret."""
+    try:
+        return kind(config)
+    except KafkaException as error:
+        named = _PROPERTY.search(str(error.args[0]))
+        which = named.group(1) if named else "one or several together"
+        raise ConfigurationError(
+            f"SAEC_KAFKA: the Kafka client refuses a property: {which}; see librdkafka's "
+            "CONFIGURATION.md"
+        ) from None
 
 
 def headers_of(message: Any) -> RawHeaders:

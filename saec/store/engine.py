@@ -52,10 +52,12 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
     """
     try:
         parsed = make_url(url)
-    except ArgumentError:  # its own text quotes the URL, and with it the password
+    except (ArgumentError, ValueError):  # its own text quotes the URL, and with it the password
+        parsed = None
+    if parsed is None or parsed.get_backend_name() != "postgresql":
         raise ConfigurationError(
-            "SAEC_DATABASE_URL is no URL: postgresql://user:password@host:5432/database"
-        ) from None
+            "SAEC_DATABASE_URL is not like postgresql://user:password@host:5432/database"
+        )
     return create_engine(
         parsed.set(drivername="postgresql+psycopg2"),
         # What the locks of cancel and claim rest on, whatever the database's own default is.

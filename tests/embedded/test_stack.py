@@ -34,8 +34,8 @@ with EmbeddedStack(Path(sys.argv[1])) as addresses:
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data directory for all: formatting it takes the longest."""
-    return tmp_path_factory.mktemp("embedded")
+    """One data directory for all, its path like people's: formatting it takes the longest."""
+    return tmp_path_factory.mktemp("embedded") / "Área de Trabalho 🎉"
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Connections and transactions on the real database."""
 
+import pytest
+
+from saec.errors import ConfigurationError
 from saec.settings import Settings
 from saec.store.engine import open_engine, rows, transaction
 
@@ -19,3 +22,12 @@ def test_read_committed_rows_are_asked_for_whatever_the_database_defaults_to(
         with transaction(engine, snapshot=snapshot) as connection:
             assert rows(connection, "SHOW transaction_isolation")[0][0] == level
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:s3cret@h/d", "s3cret", "", "postgresql://u:s3cret@h:x/d"]
+)
+def test_what_is_no_url_of_postgresql_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SAEC_DATABASE_URL") as error:
+        open_engine(url)
+    assert "s3cret" not in str(error.value)

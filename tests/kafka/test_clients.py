@@ -1,0 +1,38 @@
+"""Clients are made only with properties that the client knows, and errors quote no value."""
+
+import pytest
+
+from saec.errors import ConfigurationError
+from saec.kafka import clients
+from saec.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("properties", "named"),
+    [
+        ({"nonsense.prop": "s3cret"}, "nonsense.prop"),
+        ({"security.protocol": "s3cret"}, "security.protocol"),
+        ({"acks": "0"}, ""),
+    ],
+)
+def test_a_property_that_is_refused_is_named_without_its_value(
+    properties: dict[str, str], named: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="SAEC_KAFKA") as error:
+        clients.producer(Settings(kafka=properties))
+    assert named in str(error.value)
+    assert "s3cret" not in str(error.value)
+
+
+def test_what_exactly_once_rests_on_cannot_be_overridden() -> None:
+    settings = Settings(
+        kafka={"isolation.level": "read_uncommitted", "enable.idempotence": "false"}
+    )
+    made: list[dict[str, object]] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(clients, "Producer", made.append)
+        patched.setattr(clients, "Consumer", made.append)
+        clients.producer(settings)
+        clients.consumer(settings, "group")
+    assert made[0]["enable.idempotence"] is True
+    assert made[1]["isolation.level"] == "read_committed"
