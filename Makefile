@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test survival lint check up lock clean
+.PHONY: help install demo test survival fuzz lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,15 @@ test: $(INSTALLED) ## run the tests: make test ARGS="-k cancel"
 survival: $(INSTALLED) ## 20,000 requests while processes are killed: make survival ARGS="--seed 7"
 	@$(BIN)/python -m tests.survival.run $(ARGS)
 
+SECONDS ?= 60
+fuzz: $(INSTALLED) ## feed the decoder with mutated input: make fuzz SECONDS=600
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-fuzz.lock
+	@mkdir -p .fuzz
+	@$(BIN)/python -m fuzz.decoder -max_total_time=$(SECONDS) -max_len=4096 -timeout=10 \
+		-rss_limit_mb=1024 -artifact_prefix=fuzz/corpus/ .fuzz fuzz/corpus
+	@$(BIN)/python -m fuzz.decoder -merge=1 -max_len=4096 fuzz/corpus .fuzz
+
 lint: $(INSTALLED) ## ruff, its formatter, mypy --strict, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -46,10 +55,12 @@ lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 	@$(VENV)/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	@$(COMPILE) --extra embedded --extra dev pyproject.toml -o requirements.lock
 	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	@sed -n 's/^fuzz = \["\(.*\)"\]$$/\1/p' pyproject.toml | \
+		$(COMPILE) --constraint requirements.lock - -o requirements-fuzz.lock
 	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 
 clean: ## remove .venv and what tools left behind; not .saec, which holds data
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .fuzz dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

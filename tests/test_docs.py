@@ -46,7 +46,10 @@ PAGES = sorted(
     if not any(p.startswith(".") or p in IGNORED for p in path.relative_to(ROOT).parts)
 )
 # Variables that are no settings of the processes.
-OTHER_VARIABLES = {"SAEC_CACHE_DIR", "SAEC_MAVEN_URL", "SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN"}
+OTHER_VARIABLES = {
+    *("SAEC_CACHE_DIR", "SAEC_MAVEN_URL"),
+    *("SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN", "SAEC_TEST_EXAMPLES"),
+}
 # Commands that the docs name as not there yet.
 NOT_THERE_YET = {"recover"}
 

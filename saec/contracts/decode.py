@@ -1,7 +1,8 @@
 """Bytes of a stranger, turned into a valid event or a RejectedError.
 
 Owns the reading of JSON and Avro input. Invariant: no input raises anything but RejectedError,
-and none takes time or memory out of proportion to its size.
+and none takes time or memory out of proportion to its size: a megabyte costs at most a second of
+one core and 64 megabytes, whatever it is.
 """
 
 from base64 import b64decode
