@@ -1,0 +1,121 @@
+"""What ingest and dispatch owe, told in a few dictionaries: a clean run, one record at a time.
+
+It knows nothing of redelivery: a record is decided when it is first stored, and that is that.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from saec.contracts.status import Status
+from saec.errors import Reason
+
+Position = tuple[int, int]
+Slice = tuple[UUID, int]
+Answer = tuple[Status, Reason | None, dict[str, int]]
+
+CHANNELS = 2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of the topic; each customer is a slice."""
+
+    at: Position
+    id: UUID
+    customers: tuple[str, ...]
+    past: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A cancel of the topic."""
+
+    at: Position
+    id: UUID
+    requester: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """A record of the registry; `email` None and `erased` where the customer was erased."""
+
+    at: Position
+    appended_at_ms: int
+    id: str
+    email: str | None
+    erased: bool
+
+    @property
+    def age(self) -> tuple[int, Position]:
+        """The greater, the newer."""
+        return self.appended_at_ms, self.at
+
+
+@dataclass
+class Model:
+    """What is stored, and what was decided."""
+
+    requests: dict[UUID, Asked] = field(default_factory=dict)
+    free: set[Slice] = field(default_factory=set)
+    claimed: set[Slice] = field(default_factory=set)
+    decisions: dict[UUID, tuple[Status, int]] = field(default_factory=dict)
+    answers: dict[Position, Answer] = field(default_factory=dict)
+    customers: dict[str, Known] = field(default_factory=dict)
+
+    def take(self, batch: Iterable[Asked | Stop], *, cancels: bool = True) -> None:
+        """Decide what was not decided before: the requests of a batch, then its cancels."""
+        new = [record for record in batch if record.at not in self.answers]
+        for record in new:
+            if isinstance(record, Asked):
+                self.answers[record.at] = self._ask(record)
+        for record in new:
+            if isinstance(record, Stop) and cancels:
+                self.answers[record.at] = self._stop(record)
+
+    def register(self, batch: Sequence[Known]) -> None:
+        """The newest record about a customer stands."""
+        for record in batch:
+            known = self.customers.get(record.id)
+            if known is None or known.age < record.age:
+                self.customers[record.id] = record
+
+    def _ask(self, record: Asked) -> Answer:
+        stored = self.requests.get(record.id)
+        if stored is None and record.past:
+            return Status.REJECTED, Reason.DUE_IN_THE_PAST, {}
+        count = len(record.customers)
+        counts = {"recipients": count, "messages": count * CHANNELS}
+        if stored is None:
+            self.requests[record.id] = record
+            self.free |= {(record.id, number) for number in range(count)}
+            return Status.ACCEPTED, None, counts
+        if (stored.customers, stored.past) == (record.customers, record.past):
+            return Status.DUPLICATE, None, counts
+        return Status.REJECTED, Reason.ID_TAKEN, {}
+
+    def _stop(self, record: Stop) -> Answer:
+        stored = self.requests.get(record.id)
+        # A batch stores its requests first; one behind the cancel in its partition came later.
+        if stored is None or (stored.at[0] == record.at[0] and stored.at > record.at):
+            return Status.UNKNOWN_REQUEST, None, {}
+        if record.requester != "billing":
+            return Status.REJECTED, Reason.OTHER_REQUESTER, {}
+        if record.id in self.decisions:
+            status, stopped = self.decisions[record.id]
+            again = Status.ALREADY_CANCELLED if status is Status.CANCELLED else status
+            return again, None, self._counts(stored, stopped)
+        gone = {one for one in self.free if one[0] == record.id}
+        self.free -= gone
+        status = Status.CANCELLED if gone else Status.TOO_LATE
+        self.decisions[record.id] = status, len(gone)
+        return status, None, self._counts(stored, len(gone))
+
+    def _counts(self, stored: Asked, stopped: int) -> dict[str, int]:
+        left = len(stored.customers) - stopped
+        return {
+            "recipients_stopped": stopped,
+            "recipients_left": left,
+            "messages_stopped": stopped * CHANNELS,
+            "messages_left": left * CHANNELS,
+        }
