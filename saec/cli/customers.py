@@ -1,12 +1,12 @@
-"""`saec customers`: load the registry from a file.
+"""`saec customers`: load the registry from a file, erase customers.
 
-Invariant: the whole file is valid before its first line is published; an error names the line and
-the column, never a value.
+Invariant: everything given is valid before the first record is published; an error names the line
+and the column, or the position, never a value.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -17,7 +17,7 @@ from saec.cli.compose import invalid_lines
 from saec.cli.errors import Commands, ExitCode, InputError
 from saec.cli.publishing import JSON_HEADERS
 from saec.contracts.decode import RejectedError, decode_customer
-from saec.kafka.publish import publish
+from saec.kafka.publish import Delivery, publish
 from saec.kafka.records import Outgoing
 from saec.settings import Settings, load_settings
 
@@ -33,7 +33,9 @@ def _group() -> None:
 
 @customers.command("load")
 def load_command(
-    file: Annotated[Path, typer.Argument(help="CSV in UTF-8 with a header line.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV in UTF-8 with a header line; commas or semicolons.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Publish the customers in a CSV file to the registry's topic.
@@ -46,16 +48,64 @@ def load_command(
     """
     settings = load_settings()
     total = _validate(settings, file)
+    delivery = _publish(settings, _records(settings, file), total)
+    _tell(
+        delivery,
+        f"{output.counted(delivery.delivered, 'customer')} published to "
+        f"{settings.topics.customers}",
+        "Load the file again: a customer is simply replaced.",
+        as_json=as_json,
+    )
+
+
+@customers.command("erase")
+def erase_command(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Customer ids.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Take customers out of the registry: publishes a record without a value for each.
+
+    Their addresses leave the registry as soon as its consumer reads that. What is due for them
+    later is not sent, as it is for a customer who was never registered.
+
+    Example: `saec customers erase 42 43`
+    """
+    settings = load_settings()
+    records = [_erasure(settings, place, text) for place, text in enumerate(ids, 1)]
+    delivery = _publish(settings, records, len(records))
+    _tell(
+        delivery,
+        f"{output.counted(delivery.delivered, 'erasure')} published to {settings.topics.customers}",
+        "Erase them again: a repetition changes nothing.",
+        as_json=as_json,
+    )
+
+
+def _erasure(settings: Settings, place: int, customer_id: str) -> Outgoing:
+    """The record that erases a customer. Raises InputError."""
+    try:
+        key = customer_id.encode()
+        decode_customer(key, None, None, settings.max_request_bytes)
+    except (RejectedError, UnicodeEncodeError):
+        raise InputError(f"ID {place}: not a customer's id; nothing was published") from None
+    return Outgoing(settings.topics.customers, None, key, [])
+
+
+def _publish(settings: Settings, records: Iterable[Outgoing], total: int) -> Delivery:
     with output.progress("Publishing", total) as advance:
-        delivery = publish(settings, _records(settings, file), advance)
+        return publish(settings, records, advance)
+
+
+def _tell(delivery: Delivery, done: str, advice: str, *, as_json: bool) -> None:
+    """Print what became of the records; ends the command when some were not acknowledged."""
     if as_json:
         output.as_json({"published": delivery.delivered, "failed": len(delivery.failures)})
     else:
-        output.line(f"{delivery.delivered:,} customers published to {settings.topics.customers}")
+        output.line(done)
     if delivery.failures:
         output.error(
-            f"{len(delivery.failures):,} were not acknowledged: {delivery.failures[0].why}. "
-            "Load the file again: a customer is simply replaced."
+            f"{output.counted(len(delivery.failures), 'record')} not acknowledged: "
+            f"{delivery.failures[0].why}. {advice}"
         )
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
@@ -74,6 +124,8 @@ def _validate(settings: Settings, file: Path) -> int:
             errors.append(f"line {line_no}: {error}")
     if errors:
         raise invalid_lines(errors)
+    if not total:
+        raise InputError(f"{file}: no customer below the header; nothing was published")
     return total
 
 
@@ -95,7 +147,7 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _read_rows(lines: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(lines, strict=True)
+    reader = csv.reader(lines, strict=True, delimiter=_delimiter(lines))
     header = [name.strip() for name in next(reader, [])]
     if "id" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
         raise InputError(f"line 1: give a header with id and some of {', '.join(COLUMNS[1:])}")
@@ -104,6 +156,16 @@ def _read_rows(lines: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
             continue
         # a row of another length is an error of that line, not of the file
         yield reader.line_num, dict(zip(header, cells, strict=False)) | _length(header, cells)
+
+
+def _delimiter(lines: TextIO) -> str:
+    """A comma, or what Excel writes where the comma is the decimal sign; no column's name has one.
+
+    Rewinds `lines`.
+    """
+    first = lines.readline()
+    lines.seek(0)
+    return ";" if ";" in first and "," not in first else ","
 
 
 def _length(header: list[str], cells: list[str]) -> dict[str, str]:

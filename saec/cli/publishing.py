@@ -76,7 +76,8 @@ def _as_dict(
 
 def _tell(ids: list[str], said: list[RequestStatus], *, waited: bool) -> None:
     """A line each, for scripts always, for people only when there are few."""
-    unanswered = list((Counter(ids) - Counter(answer.request_id for answer in said)).elements())
+    answered = Counter(answer.request_id or "" for answer in said)
+    unanswered = list((Counter(ids) - answered).elements())
     lines = [*(answers.as_line(answer) for answer in said), *unanswered]
     if output.stdout_is_terminal() and len(lines) > _SHOWN:
         refused = [answers.as_line(a) for a in said if a.status not in answers.YES]

@@ -1,4 +1,4 @@
-"""`saec customers load`: what it publishes, and how it tells what is wrong in a file."""
+"""`saec customers`: what it publishes, and how it tells what is wrong in a file."""
 
 import json
 from pathlib import Path
@@ -69,6 +69,8 @@ def test_errors_name_lines_and_never_values(here: Run, installation: Settings, c
         (b"name,email\nAna,x\n", "header"),
         (b"id,nome\n1,Ana\n", "header"),
         (b"id,id\n1,1\n", "header"),
+        (b"id,name\n", "no customer"),
+        (b"\xef\xbb\xbfid;name\r\n\r\n", "no customer"),
         (b"id,name\n1,\xff\n", "UTF-8"),
         (b'id,name\n1,"A"n\n', "CSV"),
     ],
@@ -86,3 +88,45 @@ def test_a_file_that_is_not_there(saec: Run, csv: Path) -> None:
     result = saec("customers", "load", csv)
     assert result.exit_code == 2
     assert "No such file" in result.stderr
+
+
+def test_semicolons_as_excel_writes_them(here: Run, installation: Settings, csv: Path) -> None:
+    csv.write_bytes(
+        'id;name;email\r\n42;"Silva; Ana, Dra.";ana@example.com\r\n'.encode("utf-8-sig")
+    )
+    result = here("customers", "load", csv)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"1 customer published to {installation.topics.customers}\n"
+    ((key, value),) = whole_topic(installation, installation.topics.customers)
+    assert key == b"42"
+    assert json.loads(value or b"")["name"] == "Silva; Ana, Dra."
+
+
+def test_the_decimal_comma_below_semicolons_is_no_separator(
+    here: Run, installation: Settings, csv: Path
+) -> None:
+    csv.write_text("id;name\n1,5;Ana\n", "utf-8")
+    assert here("customers", "load", csv).exit_code == 0
+    ((key, _),) = whole_topic(installation, installation.topics.customers)
+    assert key == b"1,5"
+
+
+def test_an_erasure_has_the_id_as_key_and_no_value(
+    here: Run, installation: Settings, csv: Path
+) -> None:
+    csv.write_text("id\n" + "".join(f"{n}\n" for n in range(20)), "utf-8")
+    assert here("customers", "load", csv).exit_code == 0
+    result = here("customers", "erase", *(str(n) for n in range(20)), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == {"published": 20, "failed": 0}
+    last = dict(whole_topic(installation, installation.topics.customers))
+    # each partition is read in order: were an erasure elsewhere, a registration might come last
+    assert last == {str(n).encode(): None for n in range(20)}
+
+
+def test_an_id_that_is_none_erases_nobody(here: Run, installation: Settings) -> None:
+    result = here("customers", "erase", "42", f" {SECRET}\n")
+    assert result.exit_code == 2
+    assert "ID 2" in result.stderr
+    assert SECRET not in result.output
+    assert whole_topic(installation, installation.topics.customers) == []

@@ -7,7 +7,7 @@ from tests.cli.conftest import Run
 
 COMMANDS = [
     "init", "up", "demo", "submit", "cancel", "status", "pending", "tail", "settings",
-    "customers load",
+    "customers load", "customers erase", "doctor",
 ]  # fmt: skip
 
 
