@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from saec.cli.acls import acls_command
 from saec.cli.cancel import cancel_command
 from saec.cli.configuration import settings_command
 from saec.cli.customers import customers
@@ -40,7 +39,6 @@ app.command("pending")(pending_command)
 app.command("tail")(tail_command)
 app.command("doctor")(doctor_command)
 app.add_typer(customers, name="customers")
-app.command("acls")(acls_command)
 app.command("settings")(settings_command)
 
 
