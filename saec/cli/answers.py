@@ -54,9 +54,9 @@ def exit_code(asked: int, answers: list[RequestStatus]) -> ExitCode:
     return ExitCode.OK if len(answers) >= asked else ExitCode.NO_ANSWER
 
 
-def as_dict(answer: RequestStatus) -> dict[str, Any]:
-    """An answer, for JSON."""
-    return {
+def as_dict(answer: RequestStatus, about: str | None = None) -> dict[str, Any]:
+    """An answer, for JSON; `about` is the record that it answers, if that is to be told."""
+    told = {
         "request_id": answer.request_id,
         "customer_id": answer.customer_id,
         "status": answer.status.value,
@@ -65,12 +65,14 @@ def as_dict(answer: RequestStatus) -> dict[str, Any]:
         "detail": answer.detail,
         "at": output.instant(answer.at_ms),
     }
+    return told if about is None else told | {"about": about}
 
 
-def as_line(answer: RequestStatus) -> str:
-    """An answer, for people."""
+def as_line(answer: RequestStatus, about: str | None = None) -> str:
+    """An answer, for people; `about` stands where nobody is named whom it answers."""
     counts = " ".join(f"{name}={count}" for name, count in answer.counts.items())
-    subject = answer.request_id or (answer.customer_id and f"customer {answer.customer_id}")
+    customer = answer.customer_id and f"customer {answer.customer_id}"
+    subject = answer.request_id or customer or (about and f"record {about}")
     parts = (subject, answer.status, answer.reason, answer.detail, counts)
     return "  ".join(str(part) for part in parts if part)
 

@@ -5,11 +5,14 @@ Invariant: rounded up to the millisecond, so nothing is ever early.
 
 import re
 import time
+from contextlib import suppress
 
 from saec.cli.errors import InputError
 from saec.contracts.instants import instant_ms
 
 FORMS = "ISO 8601 with a zone (2026-12-01T09:00:00-03:00), `now`, or +10s, +5m, +2h, +1d"
+
+_PAST_FORMS = "10m (that long ago), `now`, or ISO 8601 with a zone (2026-12-01T09:00:00-03:00)"
 
 _RELATIVE = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -32,6 +35,23 @@ def parse_instant(option: str, text: str, now_ms: int) -> int:
         return now_ms + duration_ms(text[1:]) if text.startswith("+") else instant_ms(text)
     except ValueError:
         raise InputError(f"{option}: give {FORMS}") from None
+
+
+def parse_past(option: str, text: str, now_ms: int) -> int:
+    """Epoch milliseconds of an instant that is not to come, or of `10m` ago.
+
+    Raises:
+        InputError: none of the forms, or in the future.
+    """
+    with suppress(ValueError):
+        return max(0, now_ms - duration_ms(text))
+    try:
+        at_ms = now_ms if text == "now" else instant_ms(text)
+    except ValueError:
+        raise InputError(f"{option}: give {_PAST_FORMS}") from None
+    if at_ms > now_ms:
+        raise InputError(f"{option}: in the future; give {_PAST_FORMS}")
+    return at_ms
 
 
 def duration_ms(text: str) -> int:

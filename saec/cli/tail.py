@@ -1,10 +1,10 @@
-"""`saec tail`: what arrives in a channel's topic, as a sender would read it.
+"""`saec tail`: what arrives in a channel's topic, as a sender would read it; answers; refusals.
 
 Invariant: customers' addresses and the messages' content are shown only when asked for.
 """
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Annotated, Any
@@ -13,28 +13,32 @@ import typer
 
 from saec.cli import answers, output
 from saec.cli.errors import InputError
-from saec.cli.instants import FORMS, duration_ms, parse_instant, wall_ms
+from saec.cli.instants import parse_past, wall_ms
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
 from saec.contracts.events import Channel
 from saec.contracts.rejected import RejectedError
-from saec.contracts.status import RequestStatus, decode_status
+from saec.contracts.status import decode_status
 from saec.kafka.follow import Beginning, End, Follower, Since, Start, read_whole
 from saec.kafka.records import Incoming
 from saec.settings import Settings, load_settings
 
 _POLL_S = 0.1
-_STATUS = "STATUS"
+_STATUS, _REJECTED = "STATUS", "REJECTED"
 
 
 def tail_command(
     channel: Annotated[
-        str, typer.Argument(help="email, sms, whatsapp or push; `status` for the answers.")
+        str,
+        typer.Argument(
+            help="email, sms, whatsapp or push; `status` for the answers, `rejected` for what "
+            "was refused."
+        ),
     ],
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Start with the oldest message kept.")
     ] = False,
     since: Annotated[
-        str | None, typer.Option("--since", help=f"Start there: 10m (ago), or {FORMS}.")
+        str | None, typer.Option("--since", help="Start there: 10m ago, or an instant with a zone.")
     ] = None,
     follow: Annotated[
         bool,
@@ -53,8 +57,11 @@ def tail_command(
     """Read a channel's topic as senders do (read_committed), without taking part in a group.
 
     With --no-follow it reads from the beginning, or from --since, to the end as it is now.
+    Examples:
 
-    Example: `saec tail email --since 10m --no-follow`
+    `saec tail email --since 10m --no-follow`
+
+    `saec tail rejected --since 2026-12-01T09:00:00-03:00`
     """
     settings = load_settings()
     topic = _topic(settings, channel)
@@ -62,24 +69,24 @@ def tail_command(
     records = _following(settings, topic, start) if follow else read_whole(settings, [topic], start)
     with suppress(KeyboardInterrupt):
         for record in islice(records, count):
-            _show(record, channel.upper() == _STATUS, show_content=show_content, as_json=as_json)
+            _show(record, channel.upper(), show_content=show_content, as_json=as_json)
 
 
 def _topic(settings: Settings, channel: str) -> str:
     name = channel.upper()
     if name == _STATUS:
         return settings.topics.status
+    if name == _REJECTED:
+        return settings.topics.rejected
     if name not in Channel.__members__:
-        raise InputError("CHANNEL: give email, sms, whatsapp, push or status")
+        raise InputError("CHANNEL: give email, sms, whatsapp, push, status or rejected")
     return settings.topics.dispatch[Channel(name)]
 
 
 def _start(since: str | None, *, from_beginning: bool) -> Start:
     if since is None:
         return Beginning() if from_beginning else End()
-    with suppress(ValueError):
-        return Since(wall_ms() - duration_ms(since))
-    return Since(parse_instant("--since", since, wall_ms()))
+    return Since(parse_past("--since", since, wall_ms()))
 
 
 def _following(settings: Settings, topic: str, start: Start) -> Iterator[Incoming]:
@@ -88,19 +95,77 @@ def _following(settings: Settings, topic: str, start: Start) -> Iterator[Incomin
             yield from follower.poll(_POLL_S)
 
 
-def _show(record: Incoming, is_status: bool, *, show_content: bool, as_json: bool) -> None:
-    value = record.value or b""
+def _show(record: Incoming, name: str, *, show_content: bool, as_json: bool) -> None:
     try:
-        said = decode_status(value) if is_status else decode_dispatch(value)
+        told = _read(record, name, show_content=show_content, as_json=as_json)
     except RejectedError as error:
         output.note(f"partition {record.partition}, offset {record.offset}: {error}")
         return
-    if isinstance(said, RequestStatus):
-        output.as_json(answers.as_dict(said)) if as_json else output.line(answers.as_line(said))
-    elif as_json:
-        output.as_json(_as_dict(said, show_content=show_content))
-    else:
-        output.line(_as_line(said, show_content=show_content))
+    output.line(told) if isinstance(told, str) else output.as_json(told)
+
+
+def _read(
+    record: Incoming, name: str, *, show_content: bool, as_json: bool
+) -> str | dict[str, Any]:
+    """A record, for people or for JSON. Raises RejectedError."""
+    if name == _REJECTED:
+        refused = _refused(record, show_content=show_content)
+        return refused if as_json else _refused_line(refused)
+    if name == _STATUS:
+        answer = decode_status(record.value or b"")
+        about = None if answer.request_id else _header(record, "ce_id")
+        if as_json:
+            return answers.as_dict(answer, about)
+        return f"{output.instant(answer.at_ms)}  {answers.as_line(answer, about)}"
+    message = decode_dispatch(record.value or b"")
+    if as_json:
+        return _as_dict(message, show_content=show_content)
+    return _as_line(message, show_content=show_content)
+
+
+def _refused(record: Incoming, *, show_content: bool) -> dict[str, Any]:
+    """What was refused, where it stands, and how large it is; its key and value when asked."""
+    told: dict[str, Any] = {
+        "at": output.instant(record.appended_at_ms),
+        "reason": _header(record, "saec-reason"),
+        "detail": _header(record, "saec-detail"),
+        "topic": _header(record, "saec-source-topic"),
+        "partition": _number(_header(record, "saec-source-partition")),
+        "offset": _number(_header(record, "saec-source-offset")),
+        "value_bytes": None if record.value is None else len(record.value),
+    }
+    if show_content:
+        told["key"] = None if record.key is None else record.key.decode(errors="replace")
+        told["value"] = None if record.value is None else _body(record.value)
+    return told
+
+
+def _refused_line(told: dict[str, Any]) -> str:
+    size = told["value_bytes"]
+    parts = [
+        told["at"],
+        told["reason"],
+        told["detail"],
+        f"{told['topic']}/{told['partition']}/{told['offset']}",
+        "no value kept" if size is None else output.counted(size, "byte"),
+        told.get("key"),
+        *(told.get("value") or {}).values(),
+    ]
+    return _one_line(parts)
+
+
+def _header(record: Incoming, name: str) -> str | None:
+    """The last header of this name: SAEC's own come last in a copy."""
+    found = [value for key, value in record.headers or () if key == name and value is not None]
+    return found[-1].decode(errors="replace") if found else None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def _one_line(parts: Iterable[str | None]) -> str:
+    return "  ".join(part.replace("\n", " ⏎ ") for part in parts if part)
 
 
 def _as_dict(message: DispatchMessage, *, show_content: bool) -> dict[str, Any]:
@@ -149,4 +214,4 @@ def _as_line(message: DispatchMessage, *, show_content: bool) -> str:
             content.subject or "",
             next(iter(_body(content.body).values())),
         ]
-    return "  ".join(part.replace("\n", " ⏎ ") for part in parts if part)
+    return _one_line(parts)
