@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from saec.cli import output
+from saec.contracts.rejected import RejectedError
 from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
 
 
@@ -42,8 +43,50 @@ def exit_code_of(error: SaecError) -> ExitCode:
     return ExitCode.USAGE if isinstance(error, InputError) else ExitCode.UNAVAILABLE
 
 
+# What pydantic calls what is wrong with a field, in words; `RejectedError.detail` ends with it.
+_WORDS = {
+    "enum": "not one of its values",
+    "extra_forbidden": "no such field",
+    "missing": "is missing",
+    "string_type": "not a text",
+    "string_too_short": "is empty",
+    "string_too_long": "too long",
+    "string_pattern_mismatch": "has characters that are not allowed, or a space at an end",
+    "string_unicode": "not Unicode",
+    "dict_type": "not an object",
+    "model_type": "not an object",
+    "model_attributes_type": "not an object",
+    "tuple_type": "not a list",
+    "frozen_set_type": "not a list",
+    "bytes_type": "not bytes",
+}
+_FIELD_WORDS = {
+    "lane": {"enum": "neither TRANSACTIONAL nor CAMPAIGN"},
+    "message.subject": {"string_pattern_mismatch": "has line ends or control characters"},
+    "name": {"string_pattern_mismatch": "has line ends or control characters"},
+}
+
+
+def in_words(rejected: RejectedError) -> str:
+    """A refusal for people: its reason, and in words what is wrong where."""
+    field, colon, code = rejected.detail.rpartition(": ")
+    said = _FIELD_WORDS.get(field, {}).get(code) or _WORDS.get(code, code)
+    return f"{rejected.reason}: {field}{colon}{said}"
+
+
 class Commands(TyperGroup):
     """A group of commands that tells SAEC's errors as a message and an exit code."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The group's own parameters."""
+        return _without_type(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_type(command.get_params(ctx))
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -54,10 +97,20 @@ class Commands(TyperGroup):
             raise typer.Exit(exit_code_of(error)) from None
 
 
+def _without_type(params: Any) -> Any:
+    """Flags whose help does not say that they are `<bool>`: nobody can give them a value."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
 def _with_advice(error: SaecError) -> str:
     text = str(error)
     if isinstance(error, StoreUnavailableError):
         return f"{text}\nCheck SAEC_DATABASE_URL and that PostgreSQL runs, or start `saec up`."
-    if isinstance(error, BrokerUnavailableError) and "SAEC_BOOTSTRAP_SERVERS" not in text:
+    if isinstance(error, BrokerUnavailableError):
+        if "SAEC_BOOTSTRAP_SERVERS" in text:
+            return f"{text}, or start `saec up`"
         return f"{text}\nCheck SAEC_BOOTSTRAP_SERVERS and that Kafka runs, or start `saec up`."
     return text

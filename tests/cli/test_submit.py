@@ -121,6 +121,31 @@ def test_wrong_usage_says_what_to_do(saec: Run, flags: list[str], advice: str) -
     assert advice in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--to", "1", "--lane", "fast"], "lane: neither TRANSACTIONAL nor CAMPAIGN"),
+        (["--to", "1", "--to", ""], "customers.1: is empty"),
+        (["--to", "1", "--subject", "a\nb"], "message.subject: has line ends"),
+        (["--to", "x" * 129], "customers.0: too long"),
+        (["--to", " 1"], "customers.0: has characters"),
+    ],
+)
+def test_what_is_wrong_is_told_in_words(saec: Run, flags: list[str], words: str) -> None:
+    result = saec("submit", "--channel", "SMS", "--body", "x", "--at", "now", *flags)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_unknown_and_missing_fields_of_a_file_are_told_in_words(saec: Run) -> None:
+    unknown, missing = request(colour="red"), request()
+    del missing["requester"]
+    result = saec("submit", "-", stdin=json.dumps([unknown, missing]).encode())
+    assert "no such field" in result.stderr
+    assert "item 2: invalid_event: requester: is missing" in result.stderr
+    assert "colour" not in result.stderr
+
+
 def test_an_answer_that_does_not_come_is_exit_code_4(here: Run) -> None:
     flags = ["--channel", "PUSH", "--body", "x", "--at", "+1h", "--wait", "0.1", "--json"]
     result = here("submit", *flags)
