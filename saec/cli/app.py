@@ -22,6 +22,7 @@ from saec.cli.up import up_command
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog=EXIT_CODES,

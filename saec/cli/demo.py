@@ -12,6 +12,9 @@ from saec.demo.run import run_demo
 from saec.demo.screen import Screen
 from saec.supervise.signals import interrupting
 
+_INTERRUPTED = 130
+"""As shells say it: there is no verdict, neither a good nor a bad one."""
+
 
 def demo_command(
     as_json: Annotated[
@@ -27,8 +30,12 @@ def demo_command(
     Example: `saec demo`
     """
     screen = Screen(Console(stderr=as_json, highlight=False))
-    with interrupting():
-        verdict = run_demo(screen)
+    try:
+        with interrupting():
+            verdict = run_demo(screen)
+    except KeyboardInterrupt:
+        output.note("Stopped.")
+        raise typer.Exit(_INTERRUPTED) from None
     screen.verdict(verdict)
     if as_json:
         output.as_json({"ok": verdict.ok} | dataclasses.asdict(verdict))

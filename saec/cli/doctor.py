@@ -57,8 +57,9 @@ def _as_dict(report: Report) -> dict[str, object]:
 def _show(report: Report) -> None:
     for finding in report.findings:
         _tell(finding)
-    counts = [sum(f.level is level for f in report.findings) for level in Level]
-    output.line("{} ok, {} warnings, {} errors".format(*counts))
+    well, warnings, errors = (sum(f.level is level for f in report.findings) for level in Level)
+    told = (f"{well} ok", output.counted(warnings, "warning"), output.counted(errors, "error"))
+    output.line(", ".join(told))
 
 
 def _tell(finding: Finding) -> None:

@@ -29,7 +29,8 @@ def init_command(
             }
         )
         return
-    output.line(f"Database: ready for the prefix {settings.topic_prefix}, {made.shards} shards.")
+    shards = output.counted(made.shards, "shard")
+    output.line(f"Database: ready for the prefix {settings.topic_prefix}, {shards}.")
     for topic in made.topics_created:
         output.line(f"Topic created: {topic}")
     if not made.topics_created:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich import box
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -56,13 +57,29 @@ def error(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print a table; whole numbers are right-aligned and get thousands separators."""
-    shown = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    shown = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        collapse_padding=True,
+        show_edge=False,
+    )
     numeric = {i for row in rows for i, cell in enumerate(row) if isinstance(cell, int)}
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="right" if index in numeric else "left")
+        justify: JustifyMethod = "right" if index in numeric else "left"
+        shown.add_column(column, justify=justify, overflow="fold")
     for row in rows:
         shown.add_row(*(_cell(cell) for cell in row))
-    stdout().print(shown)
+    console = stdout()
+    if console.is_terminal:
+        console.print(shown)
+        return
+    with console.capture() as captured:
+        console.print(shown)
+    for text in captured.get().splitlines():  # padded to the width, of no use in a file
+        typer.echo(text.rstrip())
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def pending_command(
         rows = [(_hour(h), h.lane, h.channel, h.requests, h.messages) for h in hours]
         columns = ("Hour (UTC)", "Lane", "Channel", "Requests", "Messages")
         output.table("Pending", columns, rows)
-        output.line(f"{sum(hour.messages for hour in hours):,} messages in all")
+        output.line(f"{output.counted(sum(h.messages for h in hours), 'message')} in all")
 
 
 def _read(settings: Settings) -> list[PendingHour]:

@@ -55,11 +55,21 @@ class Screen:
 
     def verdict(self, verdict: Verdict) -> None:
         """Show expected against dispatched, and whether that is well."""
-        self._console.print(_channels(verdict), _answers(verdict))
+        for table in (_channels(verdict), _answers(verdict)):
+            self._table(table)
         for difference in verdict.differences[:_SHOWN_DIFFERENCES]:
             self._console.print(Text(difference, "red"), soft_wrap=True)
         word = Text("OK", "bold green") if verdict.ok else Text("FAILED", "bold red")
         self._console.print(Text.assemble(word, "  ", _sentence(verdict)), soft_wrap=True)
+
+    def _table(self, table: Table) -> None:
+        if self._console.is_terminal:
+            self._console.print(table)
+            return
+        with self._console.capture() as captured:
+            self._console.print(table)
+        for line in captured.get().splitlines():  # padded to the width, of no use in a file
+            self._console.print(Text(line.rstrip()), soft_wrap=True)
 
 
 class _Lines:

@@ -33,3 +33,20 @@ def test_the_exit_code_is_the_verdict(
     assert plain.exit_code == as_json.exit_code == exit_code
     assert json.loads(as_json.stdout)["ok"] == (exit_code == 0)
     assert ("FAILED" in plain.stdout) == (exit_code == 1)
+
+
+def test_no_line_in_a_pipe_ends_in_spaces(saec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("saec.cli.demo.run_demo", lambda _: verdict())
+    lines = saec("demo").stdout.splitlines()
+    assert any("ACCEPTED" in line for line in lines)
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_an_interrupted_demo_says_so(saec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("saec.cli.demo.run_demo", interrupted)
+    result = saec("demo")
+    assert result.exit_code == 130
+    assert result.stderr == "Stopped.\n"

@@ -31,7 +31,7 @@ def test_errors_are_exit_code_1_and_people_are_told_what_to_do(here: Run, engine
     assert result.exit_code == 1
     assert "ERROR   halted_shards: shard 1: for a test" in result.stdout
     assert "-> Find the cause, remove it, and clear the halt" in result.stdout
-    assert result.stdout.splitlines()[-1].endswith("1 errors"), result.stdout
+    assert result.stdout.splitlines()[-1].endswith(" 1 error"), result.stdout
 
 
 def test_a_part_that_does_not_answer_is_exit_code_3(
