@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from saec.cli.acls import acls_command
 from saec.cli.cancel import cancel_command
 from saec.cli.configuration import settings_command
 from saec.cli.customers import customers
@@ -40,6 +41,7 @@ app.command("pending")(pending_command)
 app.command("tail")(tail_command)
 app.command("doctor")(doctor_command)
 app.add_typer(customers, name="customers")
+app.command("acls")(acls_command)
 app.command("settings")(settings_command)
 
 

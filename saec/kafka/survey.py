@@ -43,7 +43,7 @@ _PASSING = {
 }
 
 Place = tuple[str, int]
-_API = re.compile(r": ([^\s:]+:\d+)/\S+:\s+ApiKey (\w+) \(\d+\) Versions \d+\.\.(\d+)")
+_API = re.compile(r": (?:\w+://)?([^\s/]+:\d+)/\S+:\s+ApiKey (\w+) \(\d+\) Versions \d+\.\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,79 @@
+"""Who may do what in the database: the least that each process needs, as SQL to run.
+
+Invariant: what stands here is what the tests run every process with; docs/security.md shows it.
+"""
+
+import re
+
+from sqlalchemy import make_url
+
+from saec.settings import Settings
+
+_EVERYBODY = {"alembic_version": "SELECT", "installation": "SELECT"}
+# Table -> privileges. `saec init` owns the tables.
+TABLES = {
+    "requests": _EVERYBODY
+    | {
+        "requests": "SELECT, INSERT",
+        "pending": "SELECT, INSERT, DELETE",
+        "cancels": "SELECT, INSERT",
+        "positions": "SELECT, INSERT, UPDATE",
+        "claims": "SELECT",
+        # To lock a row one must be allowed to change something of it.
+        "shards": "SELECT, UPDATE (halted)",
+    },
+    "customers": _EVERYBODY
+    | {"customers": "SELECT, INSERT, UPDATE", "positions": "SELECT, INSERT, UPDATE"},
+    "dispatch": _EVERYBODY
+    | {
+        "pending": "SELECT, DELETE",
+        "customers": "SELECT",
+        "positions": "SELECT",
+        "shards": "SELECT, UPDATE",
+        "claims": "SELECT, INSERT, DELETE",
+        "skips": "INSERT",
+    },
+    "reader": _EVERYBODY
+    | {
+        "requests": "SELECT",
+        # Without customers and message.
+        "pending": "SELECT (shard, lane, due_at_ms, seq, request_id, channels, recipients, "
+        "messages)",
+        "cancels": "SELECT",
+        "skips": "SELECT",
+        "shards": "SELECT",
+        "positions": "SELECT",
+    },
+}
+_STAGE = ("requests", "customers")  # they load a batch into a temporary table first
+
+
+def role_name(settings: Settings, role: str) -> str:
+    """The database role of a process: letters, digits and underscores."""
+    return re.sub(r"\W", "_", f"{settings.topic_prefix}{role}", flags=re.ASCII).lower()
+
+
+def before_init(settings: Settings) -> list[str]:
+    """What an administrator runs first: the roles, and what they may do with the database."""
+    names = {role: role_name(settings, role) for role in ("init", *TABLES)}
+    database = f'"{make_url(settings.database_url).database}"'
+    everybody = ", ".join(names.values())
+    staging = ", ".join(names[role] for role in _STAGE)
+    return [
+        *(f"CREATE ROLE {name} LOGIN" for name in names.values()),
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {database} TO {everybody}",
+        f"GRANT TEMPORARY ON DATABASE {database} TO {staging}",
+        f"GRANT USAGE ON SCHEMA public TO {everybody}",
+        f"GRANT CREATE ON SCHEMA public TO {names['init']}",
+    ]
+
+
+def after_init(settings: Settings) -> list[str]:
+    """What the role of `saec init` runs when the tables are there, and after an upgrade."""
+    grants = [
+        f"GRANT {privileges} ON {table} TO {role_name(settings, role)}"
+        for role, tables in TABLES.items()
+        for table, privileges in tables.items()
+    ]
+    return [*grants, f"GRANT USAGE ON SEQUENCE pending_seq TO {role_name(settings, 'requests')}"]

@@ -1,0 +1,360 @@
+"""With the authorizer on and least privilege in the database, all work, and nobody does more."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from typer.testing import CliRunner
+
+from saec.cli.app import app
+from saec.cli.instants import wall_ms
+from saec.contracts.dispatch import DispatchMessage, decode_dispatch
+from saec.contracts.status import Status, decode_status
+from saec.doctor.examine import examine
+from saec.doctor.findings import Level
+from saec.kafka import publish
+from saec.kafka.follow import Beginning, read_whole
+from saec.kafka.records import Outgoing
+from saec.settings import Settings
+from tests.trust.conftest import url_of
+from tests.trust.secured import Secured, environment
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 60.0
+AsRole = Callable[..., Settings]
+
+
+@contextmanager
+def process(module: str, settings: Settings, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """One of SAEC's processes, by a name that is its own."""
+    variables = environment(settings) | {"SAEC_INSTANCE": module}
+    with log.open("ab") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=ROOT, env=os.environ | variables, stderr=output
+        )
+    try:
+        yield started
+    finally:
+        started.terminate()
+        started.wait(30)
+
+
+def send(settings: Settings, topic: str, value: dict[str, Any], key: str) -> None:
+    record = Outgoing(topic, json.dumps(value).encode(), key.encode(), [])
+    delivery = publish.publish(settings, [record])
+    assert (delivery.delivered, delivery.failures) == (1, [])
+
+
+def request(settings: Settings, channel: str = "EMAIL") -> str:
+    """Ask for a message that is due now; returns the request's id."""
+    id_ = str(uuid.uuid4())
+    value = {
+        "type": "saec.v1.ScheduleRequested",
+        "id": id_,
+        "requester": "tests",
+        "channels": [channel],
+        "customers": ["42"],
+        "due_at": wall_ms(),
+        "message": {"body": "x", "content_type": "text/plain"},
+    }
+    send(settings, settings.topics.requests, value, id_)
+    return id_
+
+
+def consumer(settings: Settings, group: str) -> Any:
+    """A client that SAEC did not write, as a sender has one."""
+    return Consumer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            **settings.kafka,
+            "group.id": settings.group_id(group),
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+        }
+    )
+
+
+def receive(sender: Any) -> DispatchMessage:
+    """The next message that a sender gets."""
+    until_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until_s:
+        record = sender.poll(1.0)
+        if record is not None and record.error() is None:
+            return decode_dispatch(record.value())
+    raise AssertionError("nothing came")
+
+
+def test_all_work_as_themselves_from_request_to_sender(as_role: AsRole, tmp_path: Path) -> None:
+    registry, requester = as_role("registry"), as_role("requester")
+    email = as_role("sender-email")
+    value = {"type": "saec.v1.CustomerRegistered", "id": "42", "email": "a@example.com"}
+    send(registry, registry.topics.customers, value, "42")
+    with ExitStack() as running:
+        for role in ("requests", "customers"):
+            log = tmp_path / f"{role}.log"
+            running.enter_context(process(f"consumers.{role}", as_role(role), log))
+        auditor = as_role("auditor", "reader")
+        wait_until(lambda: all_taken(auditor))
+        sender = running.enter_context(closing(consumer(email, "sender-email")))
+        sender.subscribe([email.topics.dispatch["EMAIL"]])
+        with process("producers.dispatch", as_role("dispatch"), tmp_path / "1.log") as first:
+            asked = request(requester)
+            assert str(receive(sender).request_id) == asked
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+        # Its successor has to fence it, by a transactional id that is not its own.
+        dispatch = as_role("dispatch")
+        running.enter_context(process("producers.dispatch", dispatch, tmp_path / "2.log"))
+        asked = request(requester)
+        assert str(receive(sender).request_id) == asked
+        said = examine(auditor, wall_ms)
+        worse = [f for f in said.findings if f.level is Level.ERROR]
+        assert worse == []
+        assert {f.check for f in said.findings if f.level is Level.WARNING} == {"replication"}
+    answers = read_whole(requester, [requester.topics.status], Beginning())
+    assert {decode_status(r.value or b"").status for r in answers} == {Status.ACCEPTED}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    until_s, tries = time.monotonic() + DEADLINE_S, threading.Event()
+    while not condition():
+        assert time.monotonic() < until_s, "the condition did not come true"
+        tries.wait(0.1)
+
+
+def all_taken(auditor: Settings) -> bool:
+    """Whether the registry's records are in the database."""
+    said = examine(auditor, wall_ms, wait_s=0)
+    (lag,) = [f for f in said.findings if f.check == "customers_lag"]
+    return lag.level is Level.OK and lag.found.startswith("0 records")
+
+
+# What is denied
+
+
+@pytest.mark.parametrize(
+    ("role", "topic"),
+    [
+        ("requests", "dispatch.email"),
+        ("requests", "ledger"),
+        ("requests", "requests"),
+        ("requests", "customers"),
+        ("customers", "dispatch.sms"),
+        ("customers", "requests"),
+        ("customers", "customers"),
+        ("dispatch", "requests"),
+        ("dispatch", "customers"),
+        ("dispatch", "rejected"),
+        ("requester", "customers"),
+        ("requester", "dispatch.push"),
+        ("requester", "status"),
+        ("requester", "ledger"),
+        ("registry", "requests"),
+        ("sender-email", "dispatch.email"),
+        ("auditor", "status"),
+        ("init", "requests"),
+    ],
+)
+def test_who_may_not_write(as_role: AsRole, role: str, topic: str) -> None:
+    settings = as_role(role, "reader")
+    producer = Producer({"bootstrap.servers": settings.bootstrap_servers, **settings.kafka})
+    said: list[Any] = []
+    name = f"{settings.topic_prefix}{topic}"
+    producer.produce(name, b"x", b"x", on_delivery=lambda error, _: said.append(error))
+    assert producer.flush(DEADLINE_S) == 0
+    assert [error.code() for error in said] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
+
+
+@pytest.mark.parametrize(
+    ("role", "topic"),
+    [
+        ("requests", "customers"),
+        ("requests", "dispatch.email"),
+        ("customers", "requests"),
+        ("dispatch", "requests"),
+        ("dispatch", "customers"),
+        ("dispatch", "dispatch.email"),
+        ("requester", "requests"),
+        ("requester", "dispatch.email"),
+        ("registry", "customers"),
+        ("sender-email", "dispatch.sms"),
+        ("sender-email", "customers"),
+        ("auditor", "dispatch.email"),
+        ("auditor", "requests"),
+        ("auditor", "customers"),
+        ("auditor", "rejected"),
+        ("init", "customers"),
+    ],
+)
+def test_who_may_not_read(as_role: AsRole, role: str, topic: str) -> None:
+    settings = as_role(role, "reader")
+    with closing(consumer(settings, role)) as reader:
+        name, denied = f"{settings.topic_prefix}{topic}", KafkaError.TOPIC_AUTHORIZATION_FAILED
+        shown = reader.list_topics(name, timeout=DEADLINE_S).topics[name].error
+        if shown is not None:  # not even to be seen
+            assert shown.code() == denied
+            return
+        reader.assign([TopicPartition(name, 0, 0)])
+        code = None
+        while code != denied:  # the group may be refused first
+            record = reader.poll(DEADLINE_S)
+            assert record is not None, code
+            assert record.error() is not None, "it was read"
+            code = record.error().code()
+
+
+@pytest.mark.parametrize(
+    ("role", "of"), [("requests", "dispatch"), ("customers", "requests"), ("requester", "dispatch")]
+)
+def test_nobody_fences_another_kind_of_process(as_role: AsRole, role: str, of: str) -> None:
+    settings = as_role(role, "reader")
+    id_ = settings.new_transactional_id(of)
+    config = {"bootstrap.servers": settings.bootstrap_servers, "transactional.id": id_}
+    with pytest.raises(KafkaException) as denied:
+        Producer({**config, **settings.kafka}).init_transactions(DEADLINE_S)
+    assert denied.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+def test_nobody_deletes_a_topic_not_even_who_made_it(as_role: AsRole) -> None:
+    settings = as_role("init")
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, **settings.kafka})
+    name = settings.topics.status
+    with pytest.raises(KafkaException) as denied:
+        admin.delete_topics([name])[name].result(DEADLINE_S)
+    assert denied.value.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("customers", "SELECT FROM pending"),
+        ("customers", "SELECT FROM requests"),
+        ("customers", "UPDATE shards SET halted = NULL"),
+        ("requests", "SELECT FROM customers"),
+        ("requests", "UPDATE shards SET owner = 'me'"),
+        ("requests", "UPDATE requests SET requester = 'me'"),
+        ("requests", "DELETE FROM claims"),
+        ("dispatch", "UPDATE customers SET email = NULL"),
+        ("dispatch", "DELETE FROM requests"),
+        ("dispatch", "INSERT INTO positions VALUES ('t', 0, 1)"),
+        ("dispatch", "CREATE TEMPORARY TABLE mine (x int)"),
+        ("reader", "SELECT message FROM pending"),
+        ("reader", "SELECT customers FROM pending"),
+        ("reader", "SELECT FROM customers"),
+        ("reader", "DELETE FROM pending"),
+        ("reader", "CREATE TABLE mine (x int)"),
+    ],
+)
+def test_what_a_database_role_may_not_do(secured: Secured, role: str, statement: str) -> None:
+    connection = psycopg2.connect(url_of(secured.plain, role))
+    denied = pytest.raises(psycopg2.errors.InsufficientPrivilege)
+    with closing(connection), connection.cursor() as cursor, denied:
+        cursor.execute(statement)
+
+
+# TLS, and secrets
+
+
+def test_a_client_certificate_does_as_well_as_a_password(secured: Secured) -> None:
+    tls = {"bootstrap_servers": f"127.0.0.1:{secured.tls_port}"}
+    requester = secured.plain.model_copy(
+        update={**tls, "kafka": secured.by_certificate("requester")}
+    )
+    request(requester, channel="PUSH")
+    with pytest.raises(Exception, match="there is no topic"):
+        send(requester, requester.topics.customers, {}, "42")
+
+
+def test_a_broker_of_another_authority_is_not_trusted(
+    secured: Secured, as_role: AsRole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saec.kafka.survey._TIMEOUT_S", 2.0)
+    other = tmp_path / "other.pem"
+    type(secured.certificates.authority)().cert_pem.write_to_path(other)
+    settings = as_role("init")
+    settings = settings.model_copy(
+        update={"kafka": settings.kafka | {"ssl.ca.location": str(other)}}
+    )
+    said = run("doctor", "--wait", "0", settings=settings)
+    assert said.exit_code == 3
+    assert "certificate verify failed" in said.output
+
+
+def run(*args: str, settings: Settings) -> Any:
+    return CliRunner(env={"COLUMNS": "160"}).invoke(app, list(args), env=environment(settings))
+
+
+def test_a_wrong_password_is_named_as_such_and_shown_nowhere(
+    secured: Secured, as_role: AsRole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saec.kafka.survey._TIMEOUT_S", 2.0)
+    monkeypatch.setattr("saec.kafka.publish._METADATA_TIMEOUT_S", 2.0)
+    secret = "hunter2-kept-out-of-sight"
+    url = secured.plain.database_url.replace("postgres:@", f"nobody:{secret}@")
+    wrong = as_role("requests").model_copy(
+        update={"kafka": secured.kafka("requests", secret), "database_url": url}
+    )
+    log = tmp_path / "log"
+    commands = (
+        ["doctor", "--json"],
+        ["settings", "--json"],
+        ["init"],
+        ["pending"],
+        ["cancel", str(uuid.uuid4()), "--requester", "x"],
+    )
+    with process("consumers.requests", wrong, log):
+        outputs = [run(*command, settings=wrong).output for command in commands]
+        wait_until(lambda: log.stat().st_size > 0)
+    assert "uthentication failed" in outputs[0]
+    assert [text for text in (*outputs, log.read_text()) if secret in text] == []
+    assert secret not in repr(wrong)
+
+
+# What is printed
+
+
+@pytest.mark.parametrize("options", [[], ["--postgres"]])
+def test_the_docs_have_the_table(options: list[str]) -> None:
+    table = CliRunner().invoke(app, ["acls", "--markdown", *options]).stdout
+    page = ROOT / "docs" / "security.md"
+    assert table in page.read_text("utf-8"), "put the output of `saec acls --markdown` there"
+
+
+def test_the_commands_and_the_json_say_the_same(secured: Secured) -> None:
+    lines = run("acls", settings=secured.plain).stdout.splitlines()
+    rules = json.loads(run("acls", "--json", settings=secured.plain).stdout)
+    assert [as_rule(shlex.split(line)) for line in lines] == [
+        {name: value for name, value in rule.items() if name != "role"} for rule in rules
+    ]
+
+
+def as_rule(words: list[str]) -> dict[str, Any]:
+    """What Kafka's tool would make of a line."""
+    assert words[:2] == ["kafka-acls.sh", "--add"]
+    given: dict[str, list[str]] = {}
+    for option, value in zip(words[2::2], words[3::2], strict=True):
+        given.setdefault(option.removeprefix("--"), []).append(value)
+    pattern = given.pop("resource-pattern-type", ["literal"])
+    principal, operations = given.pop("allow-principal"), given.pop("operation")
+    ((resource, (name,)),) = given.items()
+    return {
+        "principal": principal[0],
+        "resource": resource,
+        "name": name,
+        "operations": operations,
+        "prefixed": pattern == ["prefixed"],
+    }
