@@ -134,6 +134,7 @@ def _on_signals(stopping: threading.Event, loops: list[Loop]) -> None:
 
     def listen() -> None:
         os.read(heard, 1)
+        _log.info("stopping")
         stopping.set()
         for loop in loops:
             loop.stop()

@@ -22,7 +22,7 @@ from saec.store.positions import read_positions, save_positions
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 # For how long nothing may have failed until it counts as over: after a batch, and without one.
 _QUIET_S = 2.0
-_IDLE_QUIET_S = 10.0
+_IDLE_QUIET_S = 5.0
 
 _log = structlog.get_logger("saec.ingest")
 

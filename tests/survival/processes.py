@@ -46,6 +46,10 @@ class Fleet:
         self._start(module, number)
         return f"{module} {number}"
 
+    def running(self, module: str) -> "subprocess.Popen[bytes]":
+        """The first process of a kind."""
+        return self._running[module, 0]
+
     def died(self) -> list[str]:
         """Those that ended by themselves."""
         return [

@@ -140,16 +140,17 @@ def _settled(settings: Settings, workload: list[Request], say: Callable[[str], N
     deadline_s = time.monotonic() + SETTLE_S
     clock = threading.Event()
     while True:
-        verdict = _read_verdict(settings, workload)
+        verdict = read_verdict(settings, workload)
         if verdict.ok or time.monotonic() > deadline_s:
             # Once more, a while later: a late double must not be missed.
             clock.wait(2.0)
-            return _read_verdict(settings, workload)
+            return read_verdict(settings, workload)
         say(f"not settled yet: {verdict.missing} missing, {verdict.unanswered} unanswered")
         clock.wait(2.0)
 
 
-def _read_verdict(settings: Settings, workload: list[Request]) -> Verdict:
+def read_verdict(settings: Settings, workload: list[Request]) -> Verdict:
+    """Read what came out so far, and judge it."""
     messages: list[tuple[DispatchMessage, int]] = []
     statuses: list[RequestStatus] = []
     topics = [*settings.topics.dispatch.values(), settings.topics.status]
