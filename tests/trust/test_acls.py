@@ -26,7 +26,9 @@ from saec.contracts.dispatch import DispatchMessage, decode_dispatch
 from saec.contracts.status import Status, decode_status
 from saec.doctor.examine import examine
 from saec.doctor.findings import Level
+from saec.embedded.kafka import console_tool
 from saec.kafka import publish
+from saec.kafka.acls import rules
 from saec.kafka.follow import Beginning, read_whole
 from saec.kafka.records import Outgoing
 from saec.settings import Settings
@@ -336,9 +338,9 @@ def test_the_docs_have_the_table(options: list[str]) -> None:
 
 def test_the_commands_and_the_json_say_the_same(secured: Secured) -> None:
     lines = run("acls", settings=secured.plain).stdout.splitlines()
-    rules = json.loads(run("acls", "--json", settings=secured.plain).stdout)
+    told = json.loads(run("acls", "--json", settings=secured.plain).stdout)
     assert [as_rule(shlex.split(line)) for line in lines] == [
-        {name: value for name, value in rule.items() if name != "role"} for rule in rules
+        {name: value for name, value in rule.items() if name != "role"} for rule in told
     ]
 
 
@@ -358,3 +360,13 @@ def as_rule(words: list[str]) -> dict[str, Any]:
         "operations": operations,
         "prefixed": pattern == ["prefixed"],
     }
+
+
+@pytest.mark.parametrize("resource", ["topic", "transactional-id"])
+def test_kafkas_own_tool_takes_the_commands(secured: Secured, resource: str) -> None:
+    needed = [rule for rule in rules(secured.plain) if rule.resource == resource]
+    line = next(rule.command for rule in needed if rule.prefixed)
+    where = ["--bootstrap-server", secured.plain.bootstrap_servers]
+    tool = console_tool("org.apache.kafka.tools.AclCommand", [*shlex.split(line)[1:], *where])
+    said = subprocess.run(tool, capture_output=True, text=True, timeout=DEADLINE_S, check=True)
+    assert "patternType=PREFIXED" in said.stdout
