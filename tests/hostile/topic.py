@@ -119,6 +119,7 @@ def said(settings: Settings, source: str) -> Said:
     for message in _read(settings, settings.topics.rejected):
         came = list(message.headers())
         ours = {name: value for name, value in came if name.startswith("saec-")}
+        assert len(ours) == sum(name.startswith("saec-") for name, _ in came), "forged"
         if ours["saec-source-topic"].decode() == source:
             foreign = [header for header in came if not header[0].startswith("saec-")]
             copy = Copy(message.value(), message.key(), foreign, ours["saec-reason"].decode())
