@@ -59,7 +59,7 @@ lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 		$(COMPILE) --constraint requirements.lock - -o requirements-fuzz.lock
 	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 
-clean: ## remove .venv and what tools left behind; not .saec, which holds data
+clean: ## remove .venv and what tools left behind; not the data of make up
 	rm -rf $(VENV) .fuzz dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -70,7 +70,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || test -x $(BIN)/python || { \
 		echo 'This Python cannot make virtual environments (on Debian and Ubuntu: install' \
 			'python3-venv). Or name another one: make PYTHON=/path/to/python' >&2; exit 1; }
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@echo 'Installing what requirements.lock names into $(VENV) …'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements.lock
