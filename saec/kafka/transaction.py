@@ -4,6 +4,7 @@ Invariant: whatever goes wrong, in whatever call, is doubt; a producer in doubt 
 never used again, because after an error librdkafka's own words do not tell what happened.
 """
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -33,7 +34,9 @@ class TransactionalProducer:
             InDoubtError: the coordinator did not answer in time.
         """
         self.transactional_id = transactional_id or settings.new_transactional_id(role)
-        self._bound_s = settings.transaction_timeout_s + _EXTRA_COMMIT_S
+        self._timeout_s = settings.transaction_timeout_s
+        self._bound_s = self._timeout_s + _EXTRA_COMMIT_S
+        self._hangs = False
         self._producer = clients.producer(
             settings,
             **{
@@ -73,9 +76,19 @@ class TransactionalProducer:
             raise InDoubtError(_describe(error)) from None
 
     def send_offsets(self, offsets: dict[tuple[str, int], int], group: Any) -> None:
-        """Commit source offsets, (topic, partition) -> next, with the open transaction."""
+        """Commit source offsets, (topic, partition) -> next, with the open transaction.
+
+        After a broker was away the client may never come back from this call, whatever timeout it
+        is given (https://github.com/confluentinc/librdkafka/issues/5456 and 5511). It is waited for
+        no longer than Kafka keeps the transaction open.
+        """
         positions = [TopicPartition(*source, offset) for source, offset in offsets.items()]
-        self._doubtless(self._producer.send_offsets_to_transaction, positions, group, self._bound_s)
+        send = self._producer.send_offsets_to_transaction
+        try:
+            _in_time(lambda: send(positions, group, self._timeout_s), self._timeout_s)
+        except Exception as error:
+            self._hangs = isinstance(error, _HangsError)
+            raise InDoubtError(_describe(error)) from None
 
     def commit(self) -> None:
         """Commit the open transaction; when this returns, all of it is visible to readers.
@@ -88,6 +101,8 @@ class TransactionalProducer:
 
     def discard(self) -> None:
         """Throw the producer away without waiting for anything."""
+        if self._hangs:
+            return  # closing it under a call would be worse: that call lets go of it, if ever
         with suppress(Exception):
             self._producer.purge()
         with suppress(Exception):
@@ -107,6 +122,29 @@ def fence(settings: Settings, transactional_id: str) -> None:
         InDoubtError: it could not be fenced; whoever needs that has to try again.
     """
     TransactionalProducer(settings, "fence", transactional_id=transactional_id).discard()
+
+
+class _HangsError(Exception):
+    """A call did not come back."""
+
+
+def _in_time(call: Callable[[], Any], bound_s: float) -> None:
+    """Make a call that may never come back; it is left behind when it takes longer."""
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name="send offsets")
+    thread.start()
+    thread.join(bound_s)
+    if thread.is_alive():
+        raise _HangsError(f"no answer in {bound_s} s")
+    if failures:
+        raise failures[0]
 
 
 def _describe(error: Exception) -> str:

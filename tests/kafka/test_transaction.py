@@ -1,5 +1,6 @@
 """A transaction ends done or in doubt, whatever the client raises, and a fence is a fence."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,14 +45,42 @@ class _Failing:
         return call
 
 
+class _Hanging:
+    """A client that does not come back from a call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.ends = threading.Event()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def call(*_args: Any, **_kwargs: Any) -> None:
+            self.calls.append(name)
+            self.ends.wait()
+
+        return call
+
+
 @pytest.mark.parametrize("error", RAISED, ids=[str(error)[:40] for error in RAISED])
 @pytest.mark.parametrize("call", CALLS)
 def test_whatever_the_client_raises_is_doubt(call: str, error: Exception) -> None:
     producer = TransactionalProducer.__new__(TransactionalProducer)
-    producer._producer, producer._bound_s = _Failing(error), 1.0  # type: ignore[assignment]
+    producer._producer, producer._hangs = _Failing(error), False  # type: ignore[assignment]
+    producer._timeout_s, producer._bound_s = 1, 1.0
     with pytest.raises(InDoubtError):
         CALLS[call](producer)
     producer.discard()  # raises nothing, whatever the client raises
+
+
+def test_offsets_from_which_the_client_does_not_come_back_are_doubt() -> None:
+    hanging = _Hanging()
+    producer = TransactionalProducer.__new__(TransactionalProducer)
+    producer._producer, producer._hangs = hanging, False  # type: ignore[assignment]
+    producer._timeout_s = 1
+    with pytest.raises(InDoubtError, match="no answer in 1 s"):
+        producer.send_offsets({("t", 0): 1}, None)
+    producer.discard()  # and is not closed under the call
+    assert hanging.calls == ["send_offsets_to_transaction"]
+    hanging.ends.set()
 
 
 def test_a_producer_that_cannot_be_initialised_is_thrown_away(
