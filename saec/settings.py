@@ -4,15 +4,31 @@ Owns: the `SAEC_*` environment variables; topic names, group ids and transaction
 Invariant: nothing is read at import; a name that belongs to an installation starts with its prefix.
 """
 
+import re
 import uuid
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from saec.contracts.events import Channel
 from saec.errors import ConfigurationError
+
+_SERVER = re.compile(
+    r"([A-Za-z_]+://)?([^\s:/@\[\]]+|\[[^\s@\[\]]+\]):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+def _servers(value: str) -> str:
+    """Every server with its port, which the client would guess, or wait for ever without one."""
+    for server in value.split(","):
+        found = _SERVER.fullmatch(server.strip())
+        if found is None or not 0 < int(found["port"]) < 65_536:
+            raise PydanticCustomError("servers", "not host:port, or several separated by commas")
+    return value
+
 
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,150}$")]
 
@@ -22,7 +38,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SAEC_", extra="ignore", frozen=True)
 
-    bootstrap_servers: str = Field(
+    bootstrap_servers: Annotated[str, AfterValidator(_servers)] = Field(
         "127.0.0.1:9092", description="Kafka brokers, `host:port`, separated by commas."
     )
     database_url: str = Field(

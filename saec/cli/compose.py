@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from saec.cli.errors import InputError, in_words
+from saec.cli.errors import InputError
 from saec.cli.instants import parse_instant
 from saec.cli.publishing import Question
 from saec.contracts.decode import RejectedError, decode_request
@@ -60,7 +60,7 @@ def of_flags(flags: Flags, now_ms: int, max_bytes: int) -> Question:
     try:
         return _question(fields, max_bytes)
     except RejectedError as rejected:
-        raise InputError(in_words(rejected)) from None
+        raise InputError(str(rejected)) from None
 
 
 def of_cancel(request_id: str, requester: str, max_bytes: int) -> Question:
@@ -69,7 +69,7 @@ def of_cancel(request_id: str, requester: str, max_bytes: int) -> Question:
     try:
         return _question(fields, max_bytes)
     except RejectedError as rejected:
-        raise InputError(in_words(rejected)) from None
+        raise InputError(str(rejected)) from None
 
 
 def of_json(raw: bytes, max_bytes: int) -> list[Question]:
@@ -88,7 +88,7 @@ def of_json(raw: bytes, max_bytes: int) -> list[Question]:
         try:
             questions.append(_question(_completed(parse_object(value)), max_bytes))
         except RejectedError as rejected:
-            errors.append(f"{place}: {in_words(rejected)}")
+            errors.append(f"{place}: {rejected}")
     if errors:
         raise invalid_lines(errors)
     if not questions:

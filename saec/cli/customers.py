@@ -14,7 +14,7 @@ import typer
 
 from saec.cli import output
 from saec.cli.compose import invalid_lines
-from saec.cli.errors import Commands, ExitCode, InputError, in_words
+from saec.cli.errors import Commands, ExitCode, InputError
 from saec.cli.publishing import JSON_HEADERS
 from saec.contracts.decode import RejectedError, decode_customer
 from saec.kafka.publish import Delivery, publish
@@ -119,7 +119,7 @@ def _validate(settings: Settings, file: Path) -> int:
             record = _record(settings, fields)
             decode_customer(record.key, record.value, record.headers, settings.max_request_bytes)
         except RejectedError as rejected:
-            errors.append(f"line {line_no}: {in_words(rejected)}")
+            errors.append(f"line {line_no}: {rejected}")
         except InputError as error:
             errors.append(f"line {line_no}: {error}")
     if errors:

@@ -10,7 +10,6 @@ import typer
 from typer.core import TyperGroup
 
 from saec.cli import output
-from saec.contracts.rejected import RejectedError
 from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
 
 
@@ -41,37 +40,6 @@ class InputError(SaecError):
 def exit_code_of(error: SaecError) -> ExitCode:
     """The exit code an error ends with."""
     return ExitCode.USAGE if isinstance(error, InputError) else ExitCode.UNAVAILABLE
-
-
-# What pydantic calls what is wrong with a field, in words; `RejectedError.detail` ends with it.
-_WORDS = {
-    "enum": "not one of its values",
-    "extra_forbidden": "no such field",
-    "missing": "is missing",
-    "string_type": "not a text",
-    "string_too_short": "is empty",
-    "string_too_long": "too long",
-    "string_pattern_mismatch": "has characters that are not allowed, or a space at an end",
-    "string_unicode": "not Unicode",
-    "dict_type": "not an object",
-    "model_type": "not an object",
-    "model_attributes_type": "not an object",
-    "tuple_type": "not a list",
-    "frozen_set_type": "not a list",
-    "bytes_type": "not bytes",
-}
-_FIELD_WORDS = {
-    "lane": {"enum": "neither TRANSACTIONAL nor CAMPAIGN"},
-    "message.subject": {"string_pattern_mismatch": "has line ends or control characters"},
-    "name": {"string_pattern_mismatch": "has line ends or control characters"},
-}
-
-
-def in_words(rejected: RejectedError) -> str:
-    """A refusal for people: its reason, and in words what is wrong where."""
-    field, colon, code = rejected.detail.rpartition(": ")
-    said = _FIELD_WORDS.get(field, {}).get(code) or _WORDS.get(code, code)
-    return f"{rejected.reason}: {field}{colon}{said}"
 
 
 class Commands(TyperGroup):

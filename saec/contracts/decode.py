@@ -25,6 +25,7 @@ from saec.contracts.events import (
 from saec.contracts.headers import ContentKind, RawHeaders, content_kind
 from saec.contracts.json_text import parse_object
 from saec.contracts.rejected import RejectedError
+from saec.contracts.wording import in_words
 from saec.errors import Reason
 
 __all__ = ["RejectedError", "decode_customer", "decode_request"]
@@ -151,17 +152,17 @@ def _validate(model: type[_Model], fields: _Fields) -> _Model:
         return model.model_validate(fields, by_alias=True, by_name=False)
     except ValidationError as invalid:
         error = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-    kind, place = error["type"], error["loc"]
+    kind, place, field = error["type"], error["loc"], _field(error["loc"])
+    where = f"{field}: " if field else ""
     if kind in _CUSTOM_REASONS:
-        raise RejectedError(Reason(kind), f"{_path(place)}{error['msg']}")
+        raise RejectedError(Reason(kind), f"{where}{error['msg']}")
     reason = _REASONS.get(str(place[0]), Reason.INVALID_EVENT) if place else Reason.INVALID_EVENT
-    raise RejectedError(reason, f"{_path(place)}{kind}")
+    raise RejectedError(reason, f"{where}{in_words(field, kind)}")
 
 
-def _path(place: tuple[int | str, ...]) -> str:
-    """`message.subject: ` — the names of our fields and positions, never a stranger's name."""
-    parts = [str(p) if isinstance(p, int) or p in _FIELDS else "?" for p in place]
-    return f"{'.'.join(parts)}: " if parts else ""
+def _field(place: tuple[int | str, ...]) -> str:
+    """`message.subject`: the names of our fields and positions, never a stranger's name."""
+    return ".".join(str(p) if isinstance(p, int) or p in _FIELDS else "?" for p in place)
 
 
 def _request_id(fields: _Fields) -> UUID | None:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine, make_url
+from psycopg2.extensions import make_dsn
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
@@ -54,10 +55,12 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
         parsed = make_url(url)
     except (ArgumentError, ValueError):  # its own text quotes the URL, and with it the password
         parsed = None
-    if parsed is None or parsed.get_backend_name() != "postgresql":
+    if parsed is None or parsed.get_backend_name() != "postgresql" or _is_misread(parsed):
         raise ConfigurationError(
-            "SAEC_DATABASE_URL is not like postgresql://user:password@host:5432/database"
+            "SAEC_DATABASE_URL is not like postgresql://user:password@host:5432/database; in a "
+            "password @ is written as %40, : as %3A, / as %2F"
         )
+    _check_options(parsed)
     return create_engine(
         parsed.set(drivername="postgresql+psycopg2"),
         # What the locks of cancel and claim rest on, whatever the database's own default is.
@@ -75,6 +78,21 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
             "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
         },
     )
+
+
+def _is_misread(url: URL) -> bool:
+    """Whether a piece of a password was taken for the host or the port, and would be quoted."""
+    return "@" in (url.host or "") or not 0 < (url.port or 5432) < 65_536
+
+
+def _check_options(url: URL) -> None:
+    """Refuse what PostgreSQL's client would refuse at every attempt to connect."""
+    try:
+        make_dsn(**{name: str(value) for name, value in url.query.items()})
+    except psycopg2.ProgrammingError:
+        raise ConfigurationError(
+            "SAEC_DATABASE_URL has an option behind the ? that PostgreSQL's client does not know"
+        ) from None
 
 
 @contextmanager

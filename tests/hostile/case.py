@@ -58,6 +58,12 @@ class Case:
         return request_id(self.name)
 
 
+def is_in_words(detail: str) -> bool:
+    """Whether a detail says what is wrong in words, not by a code of the validator's."""
+    said = detail.rpartition(": ")[2]
+    return said == "none" or " " in said
+
+
 def request_id(name: str) -> UUID:
     """The id of a case's request, by the part of its name before the bar."""
     return uuid5(_NAMESPACE, name.partition(" | ")[0])

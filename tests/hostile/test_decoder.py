@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 
 from saec.contracts.decode import RejectedError, decode_customer, decode_request
-from tests.hostile.case import MAX_BYTES, SECRET, Case
+from tests.hostile.case import MAX_BYTES, SECRET, Case, is_in_words
 from tests.hostile.cases import CUSTOMERS, REQUESTS
 
 
@@ -35,6 +35,7 @@ def refusal(read: Callable[[], object], case: Case) -> RejectedError:
         read()
     assert caught.value.reason == case.decoded
     assert case.hint in caught.value.detail
+    assert is_in_words(caught.value.detail), caught.value.detail
     assert SECRET not in str(caught.value)
     assert len(caught.value.detail) < 200
     return caught.value

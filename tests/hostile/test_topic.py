@@ -11,11 +11,12 @@ from uuid import UUID
 import pytest
 
 from saec.clock import SystemClock
+from saec.contracts.events import Channel
 from saec.contracts.status import Status
 from saec.dispatch.round import Worker
 from saec.settings import Settings
 from saec.store.engine import Engine, open_engine, rows, transaction
-from tests.hostile.case import ACCEPTED, SECRET, Case, customer, good, text
+from tests.hostile.case import ACCEPTED, SECRET, Case, customer, good, is_in_words, text
 from tests.hostile.case import request_id as id_of
 from tests.hostile.cases import CUSTOMERS, REQUESTS
 from tests.hostile.topic import Record, Said, publish, said, take
@@ -88,6 +89,7 @@ def test_a_request_is_answered_and_the_good_one_behind_is_taken(requests: Run, a
     if case.decoded is None or case.names_request:
         assert {status.request_id for status in statuses} == {str(case.request_id)}
     assert all(case.hint in (status.detail or "") for status in statuses)
+    assert all(is_in_words(status.detail) for status in statuses if status.detail is not None)
     (status,) = requests.said.statuses[2 * at + 1]
     assert (status.status, status.request_id) == (Status.ACCEPTED, str(after))
     assert pending(requests, after) == 1
@@ -120,10 +122,12 @@ def test_only_what_was_accepted_is_stored(requests: Run) -> None:
 
 
 def test_a_doubled_customer_and_channel_count_once(requests: Run) -> None:
-    for name, counted in (("doubled customers", 2), ("doubled channels", 1)):
+    stored = "SELECT customers, channels FROM pending WHERE request_id = %(id)s::uuid"
+    for name, customers in (("doubled customers", ["42", "43"]), ("doubled channels", ["42"])):
         at = [case.name for case in REQUESTS].index(name)
         (status,) = requests.said.statuses[2 * at]
-        assert status.counts == {"recipients": counted, "messages": counted}
+        assert status.counts == {"recipients": len(customers), "messages": len(customers)}
+        assert requests.sql(stored, id=str(id_of(name))) == [(customers, Channel.EMAIL.bit)]
 
 
 @pytest.mark.parametrize("at", range(len(CUSTOMERS)), ids=lambda at: CUSTOMERS[at].name)

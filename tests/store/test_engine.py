@@ -25,7 +25,18 @@ def test_read_committed_rows_are_asked_for_whatever_the_database_defaults_to(
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://u:s3cret@h/d", "s3cret", "", "postgresql://u:s3cret@h:x/d"]
+    "url",
+    [
+        "mysql://u:s3cret@h/d",
+        "s3cret",
+        "",
+        "postgresql://u:s3cret@h:x/d",
+        # What a password is cut at, of which the rest would be taken for the host or the port.
+        "postgresql://u:p@s3cret@h/d",
+        "postgresql://u:99999999/s3cret",
+        "postgresql://u:p@h/d?s3cret=1",
+        "postgresql://u:p@h/d?password=s3cret&nonsense=1",
+    ],
 )
 def test_what_is_no_url_of_postgresql_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SAEC_DATABASE_URL") as error:
