@@ -16,8 +16,17 @@ COMMAND_MODULES = {"kafka/publish.py", "kafka/follow.py", "kafka/survey.py", "ka
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 STOPS = {"ConfigurationError", "MembershipError"}
 HALTS = {"ContradictionError", "HaltError"}
+FAILS = {
+    "BrokerUnavailableError",
+    "GapError",
+    "InDoubtError",
+    "StoreUnavailableError",
+    "UnexpectedBatchError",
+    "_HangsError",
+}
 ADVICE = (
     "run ",
+    "check ",
     "see ",
     "since ",
     "alter ",
@@ -101,6 +110,19 @@ def raised(kinds: set[str]) -> dict[str, str]:
     return found
 
 
+def worded() -> dict[str, str]:
+    """The messages that an error's class has itself -> where."""
+    found = {}
+    for where, tree in sources():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.ClassDef) and node.name.endswith("Error")):
+                continue
+            for _, name, call in calls(node):
+                if name == "__init__" and call.args and (clause := longest_clause(call.args[0])):
+                    found[clause] = where
+    return found
+
+
 def reasons() -> dict[str, str]:
     """Why a shard is halted: also what is named by a constant -> where."""
     found = raised(HALTS)
@@ -128,11 +150,43 @@ def test_every_message_a_process_stops_with_is_described() -> None:
     assert undescribed == {}
 
 
+def test_every_message_of_a_failure_is_described() -> None:
+    messages = raised(FAILS) | worded()
+    assert len(messages) >= 12
+    assert "were taken over by another worker" in messages
+    undescribed = {clause: at for clause, at in messages.items() if not _is_described(clause)}
+    assert undescribed == {}
+
+
+def test_every_error_of_a_process_is_looked_for() -> None:
+    """A new kind of error needs its messages described as well."""
+    kinds = {
+        node.name
+        for _, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Error")
+    }
+    quoting = {"SaecError", "StoreConflictError"}  # the root, and PostgreSQL's own words
+    answered = {"RejectedError"}  # docs/answers.md
+    assert kinds - quoting - answered - {"ShardsLostError"} == STOPS | HALTS | FAILS
+
+
 def test_every_reason_of_a_halt_is_described() -> None:
     found = reasons()
     assert len(found) >= 8
     undescribed = {clause: at for clause, at in found.items() if not _is_described(clause)}
     assert undescribed == {}
+
+
+def test_sections_that_messages_point_to_exist() -> None:
+    """`docs/operations.md, Halted shards` stands in logs and findings."""
+    pointed = set()
+    for path in sorted((ROOT / "saec").rglob("*.py")):
+        text = re.sub(r'"\s+f?"', "", path.read_text("utf-8"))
+        pointed |= set(re.findall(r"docs/([\w-]+\.md), ([A-Z][\w ]*\w)", text))
+    assert len(pointed) >= 2
+    for page, section in pointed:
+        assert f"## {section}\n" in (ROOT / "docs" / page).read_text("utf-8"), (page, section)
 
 
 def _is_described(clause: str) -> bool:

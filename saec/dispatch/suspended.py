@@ -40,7 +40,9 @@ class Suspended:
     def halt(self, error: HaltError) -> None:
         """Suspend shards until a person clears them."""
         for shard, why in error.reasons.items():
-            _log.error("shard halted", shard=shard, why=why, next="docs/architecture.md, Halts")
+            _log.error(
+                "shard halted", shard=shard, why=why, next="docs/operations.md, Halted shards"
+            )
         self._unwritten |= error.reasons
         self.found_halted(error.reasons)
 

@@ -10,7 +10,7 @@ from saec.kafka.survey import Place
 _LAG_RECORDS = 10_000
 _LATE_MS = 60_000
 _POLL_S = 0.1
-_HALTS = "docs/architecture.md, Halts"
+_HALTS = "docs/operations.md, Halted shards"
 
 
 def requests_lag(patient: Patient) -> list[Finding]:
@@ -74,8 +74,8 @@ def positions(patient: Patient) -> list[Finding]:
                 name,
                 "the database does not know what was answered, so it went back in time: "
                 + some(map(_named, behind)),
-                "Stop all processes, and bring PostgreSQL to where it was: docs/architecture.md, "
-                "Limits.",
+                "Stop all processes, and bring PostgreSQL to where it was: docs/operations.md, "
+                "After a restore.",
             )
         )
     ends = patient.survey.ends([topic for topic in sources if topic in patient.survey.topics])

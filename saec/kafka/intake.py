@@ -192,7 +192,7 @@ def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -
     if group is not None and (saved is None or saved < group):
         raise ConfigurationError(
             f"{name}: the database knows it up to {saved}, the group up to {group}: the database "
-            "went back in time; see docs/architecture.md, Limits"
+            "went back in time; see docs/operations.md, After a restore"
         )
     start = group if group is not None else saved
     if start is None:
