@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.stack import Installations, Stack
 
 KEPT_SETTINGS = ("SAEC_TEST_", "SAEC_CACHE_DIR", "SAEC_MAVEN_URL")
-USED = pytest.StashKey["Stack"]()
+USED = pytest.StashKey[str]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,9 +27,23 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say which parts the tests ran on."""
-    used = config.stash.get(USED, None)
-    text = "no test needed Kafka or PostgreSQL" if used is None else used.description
-    terminalreporter.write_line(f"Ran on: {text}")
+    used = config.stash.get(USED, "no test needed Kafka or PostgreSQL")
+    terminalreporter.write_line(f"Ran on: {used}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests run in several processes, each tells the first which parts it used."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["used"] = session.config.stash.get(USED, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from one of these processes."""
+    used = getattr(node, "workeroutput", {}).get("used")
+    if used is not None:
+        node.config.stash[USED] = used
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +53,7 @@ def stack(request: pytest.FixtureRequest) -> Iterator["Stack"]:
 
     choice = choose()
     with choice.open(choice.description) as running:
-        request.config.stash[USED] = running
+        request.config.stash[USED] = running.description
         yield running
 
 
