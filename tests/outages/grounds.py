@@ -6,70 +6,40 @@ in order, so that one test does not disturb the next.
 
 import os
 import signal
-import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 import psycopg2
 
-from saec.embedded import EmbeddedStack
-from tests.outages.proxy import HOST, Proxy
+from faults.parts import Parts, wait_until
+from faults.proxy import HOST
 from tests.stack import Stack
 
-DEADLINE_S = 60.0
+__all__ = ["Grounds", "wait_until"]
 
 
-class Grounds:
-    """One embedded stack and its proxies."""
+class Grounds(Parts):
+    """One embedded stack with one proxy before each part."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._embedded = EmbeddedStack(data_dir)
-        addresses = self._embedded.start()
-        broker_port = int(addresses.bootstrap_servers.rpartition(":")[2])
-        sockets = parse_qs(urlsplit(addresses.database_url).query)["host"][0]
+        super().__init__(data_dir)
         self._cluster = data_dir / "postgres" / "cluster"
-        self._socket = f"{sockets}/.s.PGSQL.5432"
-        self._direct = addresses.database_url
-        self.kafka = Proxy(
-            lambda: socket.create_connection((HOST, broker_port)), advertised=broker_port
-        )
-        self.postgres = Proxy(self._reach_postgres)
+        self.kafka = self.kafka_proxy()
+        self.postgres = self.postgres_proxy()
         self.stack = Stack(
             bootstrap_servers=f"{HOST}:{self.kafka.port}",
             admin_dsn=f"postgresql://postgres@{HOST}:{self.postgres.port}/saec",
             description="embedded, behind proxies",
-            embedded=self._embedded,
+            embedded=self.embedded,
         )
-
-    def direct_dsn(self, database_url: str) -> str:
-        """The same database, not through the proxy."""
-        return urlunsplit(urlsplit(self._direct)._replace(path=urlsplit(database_url).path))
 
     def close(self) -> None:
         """Stop everything."""
-        self._embedded.stop()
+        self.stop()
         self.kafka.close()
         self.postgres.close()
-
-    def kill_broker(self) -> None:
-        """SIGKILL Kafka."""
-        _kill(self._embedded.broker_pid, signal.SIGKILL)
-
-    def start_broker(self) -> None:
-        """Start Kafka again, with the data it has."""
-        self._embedded.restart_broker()
-
-    def kill_postgres(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """End PostgreSQL; by SIGINT in an orderly way."""
-        _kill(self._embedded.postgres_pid, how)
-
-    def start_postgres(self) -> None:
-        """Start PostgreSQL again, with the data it has."""
-        self._embedded.restart_postgres()
 
     @contextmanager
     def standby(self, *, takes_connections: bool) -> Iterator[None]:
@@ -112,26 +82,3 @@ class Grounds:
             row = cursor.fetchone()
         connection.close()
         return bool(row and row[0])
-
-    def _reach_postgres(self) -> socket.socket:
-        reached = socket.socket(socket.AF_UNIX)
-        try:
-            reached.connect(self._socket)
-        except OSError:
-            reached.close()
-            raise
-        return reached
-
-
-def wait_until(condition: Callable[[], bool], deadline_s: float = DEADLINE_S) -> float:
-    """Wait until a condition holds; returns for how many seconds it did not."""
-    began_s, never = time.monotonic(), threading.Event()
-    while not condition():
-        assert time.monotonic() < began_s + deadline_s, "the condition did not come true"
-        never.wait(0.05)
-    return time.monotonic() - began_s
-
-
-def _kill(pid: int, how: signal.Signals) -> None:
-    os.kill(pid, how)
-    wait_until(lambda: not Path(f"/proc/{pid}").exists())

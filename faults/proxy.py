@@ -1,7 +1,8 @@
-"""A TCP proxy on 127.0.0.1 that a test can cut, close and freeze.
+"""A TCP proxy on 127.0.0.1 that can cut, refuse, delay, and hold back either direction.
 
 Owns its port, which stays the same, so that a part may come back somewhere else behind it. Kafka's
 clients go where the broker says it is: with `advertised`, its answers name the proxy instead.
+Invariant: what is held back comes out in order after `mend`, or is lost with its connection.
 """
 
 import socket
@@ -9,10 +10,18 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 
 HOST = "127.0.0.1"
 _CHUNK_BYTES = 65_536
 _LENGTH = struct.Struct(">i")
+
+
+class Direction(Enum):
+    """Where bytes go."""
+
+    TO_SERVER = "to server"
+    TO_CLIENT = "to client"
 
 
 class Proxy:
@@ -25,8 +34,10 @@ class Proxy:
         self._advertised = None if advertised is None else (_place(advertised), _place(self.port))
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
-        self._flowing = threading.Event()
-        self._flowing.set()
+        self._flowing = {direction: threading.Event() for direction in Direction}
+        for flowing in self._flowing.values():
+            flowing.set()
+        self._delay_s = 0.0
         self._refusing = self._closed = False
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
@@ -48,11 +59,18 @@ class Proxy:
     def mend(self) -> None:
         """Take connections again, and let everything through, also what was held back."""
         self._refusing = False
-        self._flowing.set()
+        self._delay_s = 0.0
+        for flowing in self._flowing.values():
+            flowing.set()
 
-    def freeze(self) -> None:
-        """Keep every connection and let nothing through any more."""
-        self._flowing.clear()
+    def freeze(self, *directions: Direction) -> None:
+        """Keep every connection and let nothing through any more; by default neither way."""
+        for direction in directions or Direction:
+            self._flowing[direction].clear()
+
+    def delay(self, seconds: float) -> None:
+        """Let everything through this much later, both ways."""
+        self._delay_s = seconds
 
     def close(self) -> None:
         """Stop listening."""
@@ -77,25 +95,26 @@ class Proxy:
             with self._lock:
                 self._pairs.append((client, server))
             self.connections += 1
-            for source, target, rewrite in (
-                (client, server, None),
-                (server, client, self._advertised),
+            for source, target, direction in (
+                (client, server, Direction.TO_SERVER),
+                (server, client, Direction.TO_CLIENT),
             ):
                 forward = threading.Thread(
-                    target=self._forward, args=(source, target, rewrite), daemon=True
+                    target=self._forward, args=(source, target, direction), daemon=True
                 )
                 forward.start()
 
-    def _forward(
-        self, source: socket.socket, target: socket.socket, rewrite: tuple[bytes, bytes] | None
-    ) -> None:
-        held = b""
+    def _forward(self, source: socket.socket, target: socket.socket, direction: Direction) -> None:
+        rewrite = self._advertised if direction is Direction.TO_CLIENT else None
+        held, never = b"", threading.Event()
         with suppress(OSError):
             while chunk := source.recv(_CHUNK_BYTES):
                 if rewrite is not None:
                     chunk, held = _whole_frames(held + chunk)
                     chunk = chunk.replace(*rewrite)
-                self._flowing.wait()
+                if self._delay_s:
+                    never.wait(self._delay_s)
+                self._flowing[direction].wait()
                 target.sendall(chunk)
         _cut(source)
         _cut(target)
