@@ -1,1 +1,1 @@
-"""Faults: whether the promise holds on real parts while everything fails; see docs/reliability.md."""
+"""Whether the promise holds on real parts while everything fails: docs/reliability.md."""

@@ -1,0 +1,153 @@
+"""The model of ingest: from the source topic alone, what each record must be answered.
+
+Plain Python over what was published; nothing of SAEC's code or state. Invariant: every record has
+exactly one expected answer, but for the first cancel of a request, which may win or lose its race.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.wire import Record
+from faults.workload import PERSONAL, SLICE_RECIPIENTS
+
+GRACE_MS = 60_000
+HORIZON_MS = 730 * 86_400_000
+
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of a request that goes out or is stopped as a whole; PUSH has no customers."""
+
+    number: int
+    channels: tuple[str, ...]
+    customers: tuple[str, ...]
+
+    def messages(self) -> Iterator[tuple[str, str]]:
+        """Customer ("" for PUSH) and channel of each."""
+        for channel in self.channels:
+            for customer in self.customers or ("",):
+                yield customer, channel
+
+    @property
+    def size(self) -> int:
+        """How many messages it has when none is skipped."""
+        return max(1, len(self.customers)) * len(self.channels)
+
+
+@dataclass(slots=True)
+class Request:
+    """An accepted request, where it stands, and where the cancel that decides it stands."""
+
+    fields: dict[str, Any]
+    place: Place
+    decided_by: Place | None = None
+
+    @property
+    def slices(self) -> list[Slice]:
+        """How it is cut."""
+        customers = list(dict.fromkeys(self.fields["customers"]))
+        personal = tuple(c for c in PERSONAL if c in self.fields["channels"])
+        parts: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        if personal:
+            starts = range(0, len(customers), SLICE_RECIPIENTS)
+            parts += [(personal, tuple(customers[at : at + SLICE_RECIPIENTS])) for at in starts]
+        if "PUSH" in self.fields["channels"]:
+            parts.append((("PUSH",), ()))
+        return [Slice(number, *part) for number, part in enumerate(parts)]
+
+    @property
+    def size(self) -> int:
+        """How many messages it has when none is skipped."""
+        return sum(part.size for part in self.slices)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a record may be answered. `decider` is the first cancel of a request."""
+
+    statuses: frozenset[str]
+    reason: str | None = None
+    request: Request | None = None
+    decider: Place | None = None
+
+
+@dataclass(slots=True)
+class Asked:
+    """What was asked: the requests accepted, by id, and what every record must be answered."""
+
+    requests: dict[str, Request] = field(default_factory=dict)
+    answers: dict[Place, Expected] = field(default_factory=dict)
+    records: dict[Place, Record] = field(default_factory=dict)
+
+
+def understand(records: Iterable[Record]) -> Asked:
+    """The model of the records of saec.requests, in the order of their offsets."""
+    asked = Asked()
+    for record in sorted(records, key=lambda one: one.place):
+        asked.records[record.place] = record
+        asked.answers[record.place] = _expected(asked, record)
+    return asked
+
+
+def _expected(asked: Asked, record: Record) -> Expected:
+    fields, reason = _read(record.value)
+    if reason is not None:
+        return _refused(reason)
+    stored = asked.requests.get(fields["id"])
+    if fields["type"] == "saec.v1.CancelRequested":
+        return _of_cancel(record, fields, stored)
+    if stored is not None:
+        same = stored.fields == fields
+        return Expected(frozenset({"DUPLICATE"}), None, stored) if same else _refused("id_taken")
+    if fields["due_at"] < record.timestamp_ms - GRACE_MS:
+        return _refused("due_in_the_past")
+    if fields["due_at"] > record.timestamp_ms + HORIZON_MS:
+        return _refused("due_beyond_horizon")
+    stored = asked.requests[fields["id"]] = Request(fields, record.place)
+    return Expected(frozenset({"ACCEPTED"}), None, stored)
+
+
+def _of_cancel(record: Record, fields: dict[str, Any], stored: Request | None) -> Expected:
+    if stored is None:
+        return Expected(frozenset({"UNKNOWN_REQUEST"}))
+    if fields["requester"] != stored.fields["requester"]:
+        return _refused("other_requester")
+    if stored.decided_by is None:
+        stored.decided_by = record.place
+        return Expected(frozenset({"CANCELLED", "TOO_LATE"}), None, stored, record.place)
+    again = frozenset({"ALREADY_CANCELLED", "TOO_LATE"})
+    return Expected(again, None, stored, stored.decided_by)
+
+
+def _refused(reason: str) -> Expected:
+    return Expected(frozenset({"REJECTED"}), reason)
+
+
+def _read(value: bytes | None) -> tuple[dict[str, Any], str | None]:
+    """The fields, and why they are no event: of the ways to spoil one that the workload knows."""
+    fields: dict[str, Any] = {}
+    if not value:
+        return fields, "empty_value"
+    try:
+        fields = json.loads(value.decode())
+    except UnicodeDecodeError:
+        return fields, "not_utf8"
+    except ValueError:
+        return fields, "invalid_json"
+    return fields, _fault(fields)
+
+
+def _fault(fields: dict[str, Any]) -> str | None:
+    if fields["type"] not in {"saec.v1.ScheduleRequested", "saec.v1.CancelRequested"}:
+        return "unknown_event_type"
+    if fields["type"] == "saec.v1.CancelRequested":
+        return None
+    if set(fields["channels"]) - {*PERSONAL, "PUSH"}:
+        return "unknown_channel"
+    if not isinstance(fields["due_at"], int):
+        return "invalid_instant"
+    return None if "content_type" in fields["message"] else "invalid_message"

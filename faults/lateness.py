@@ -1,0 +1,40 @@
+"""How long something due waited after each fault: the time without dispatch, as readers see it.
+
+Invariant: a wait is counted from when a message was due (or asked for, if that was later) to when
+a read_committed reader had it; of a fault counts the worst until the next fault, or 30 s.
+"""
+
+from collections.abc import Iterable
+
+from faults.asked import Asked
+from faults.schedule import Struck
+from faults.wire import Record, dispatched
+
+_WINDOW_MS = 30_000
+
+
+def of_faults(
+    records: Iterable[Record], asked: Asked, struck: Iterable[Struck]
+) -> dict[str, list[float]]:
+    """Kind of fault -> the worst wait after each one, in seconds."""
+    waits = sorted(_waits(records, asked))
+    ordered = sorted(struck, key=lambda one: one.at_ms)
+    found: dict[str, list[float]] = {}
+    for number, fault in enumerate(ordered):
+        if fault.what.startswith("could not") or fault.what.endswith("(nobody came)"):
+            continue
+        following = ordered[number + 1].at_ms if number + 1 < len(ordered) else fault.at_ms
+        until_ms = min(max(following, fault.ended_ms), fault.at_ms + _WINDOW_MS)
+        worst = max((wait for due, wait in waits if fault.at_ms <= due < until_ms), default=0)
+        found.setdefault(fault.kind, []).append(round(worst / 1000, 2))
+    return found
+
+
+def _waits(records: Iterable[Record], asked: Asked) -> Iterable[tuple[int, int]]:
+    """(from when, for how long), in ms, of each message."""
+    for record in records:
+        request = asked.requests.get(dispatched(record)["request_id"])
+        if request is not None:
+            asked_ms = asked.records[request.place].timestamp_ms
+            wanted_ms = max(request.fields["due_at"], asked_ms)
+            yield wanted_ms, record.read_ms - wanted_ms

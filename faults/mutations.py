@@ -1,0 +1,124 @@
+"""Ways to break the protocol, each of which the harness must report.
+
+Patched into a process by the launcher. Invariant: each takes away one thing, and the rest stays.
+"""
+
+import types
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from saec.dispatch import takeover
+from saec.ingest import cancels
+from saec.ingest.loop import IngestLoop
+from saec.kafka.ledger import Ledger
+from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.store import shards
+
+_Patch = Callable[[], None]
+
+
+def apply(name: str) -> None:
+    """Break this process in the named way."""
+    MUTATIONS[name]()
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    """Replace a function."""
+    setattr(owner, name, value)
+
+
+def _no_fence() -> None:
+    _put(takeover, "fence", lambda _settings, _id: None)
+
+
+def _owner_in_memory() -> None:
+    """Only an owner that this very process had is fenced."""
+    mine: set[str] = set()
+    look, made = shards.look, TransactionalProducer.__init__
+
+    def remembering(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        mine.add(self.transactional_id)
+
+    def forgetful(connection: Any, wanted: Any) -> Any:
+        return {
+            shard: shards.Seen(seen.owner if seen.owner in mine else None, seen.epoch, seen.halted)
+            for shard, seen in look(connection, wanted).items()
+        }
+
+    _put(TransactionalProducer, "__init__", remembering)
+    _put(shards, "look", forgetful)
+
+
+def _no_ledger() -> None:
+    """A takeover believes that nothing happened since the database was written."""
+    read = Ledger.read
+
+    def sentinel_only(self: Any, starts: Any, attempt: Any) -> Any:
+        return {shard: found[-1:] for shard, found in read(self, starts, attempt).items()}
+
+    _put(Ledger, "read", sentinel_only)
+
+
+def _no_owner_and_epoch() -> None:
+    _put(shards, "_check", lambda _owned, _found, _me: None)
+    _put(shards, "check_mine", lambda _connection, _me, _owned: None)
+    unconditional = shards._TAKE.replace("AND shards.epoch = seen.epoch", "")  # noqa: SLF001
+    _put(shards, "_TAKE", unconditional)
+
+
+def _commit_errors_are_success() -> None:
+    commit = TransactionalProducer.commit
+
+    def optimistic(self: Any) -> None:
+        with suppress(InDoubtError):
+            commit(self)
+
+    _put(TransactionalProducer, "commit", optimistic)
+
+
+def _offsets_before_store() -> None:
+    run_once = IngestLoop.run_once
+
+    class Hasty:
+        """Commits the offsets of a batch as soon as it is read."""
+
+        def __init__(self, intake: Any) -> None:
+            self._intake = intake
+
+        def read(self) -> Any:
+            batch = self._intake.read()
+            if batch:
+                offsets: dict[int, int] = {}
+                for record in batch:
+                    offsets[record.partition] = record.offset + 1
+                self._intake.answer([], offsets)
+            return batch
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._intake, name)
+
+    def hasty(self: Any) -> int:
+        if self._intake is None:
+            self._intake = Hasty(self._open_intake())
+        return int(run_once(self))
+
+    _put(IngestLoop, "run_once", hasty)
+
+
+def _cancel_without_lock() -> None:
+    unlocked: Any = types.SimpleNamespace(**vars(shards))
+    unlocked.lock_any = lambda _connection, _shards: None
+    _put(cancels, "shards", unlocked)
+
+
+MUTATIONS: dict[str, _Patch] = {
+    "no-fence": _no_fence,
+    "no-ledger": _no_ledger,
+    "no-owner-epoch": _no_owner_and_epoch,
+    "commit-errors-are-success": _commit_errors_are_success,
+    "offsets-before-store": _offsets_before_store,
+    "cancel-without-lock": _cancel_without_lock,
+    "owner-in-memory": _owner_in_memory,
+}

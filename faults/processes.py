@@ -1,0 +1,190 @@
+"""Several of each SAEC process, each behind proxies of its own, killed and started again.
+
+Owns the processes. Invariant: whoever ends without having been told to is a finding, and every
+process has ended when `stop` returns.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faults.launcher import CONTROL, MUTATION
+from faults.parts import Parts
+from faults.proxy import HOST, Proxy
+from faults.workload import SLICE_RECIPIENTS
+
+ROOT = Path(__file__).resolve().parents[1]
+STOP_S = 15.0
+TRANSACTION_TIMEOUT_S = 6
+_WATCH_S = 0.1
+
+
+@dataclass(eq=False)
+class Member:
+    """A process of the fleet; its name is role and number."""
+
+    name: str
+    kafka: Proxy
+    postgres: Proxy
+    process: "subprocess.Popen[bytes] | None" = None
+    doomed: bool = False
+    resting: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def role(self) -> str:
+        """requests, customers or dispatch."""
+        return self.name.partition("-")[0]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, if it is there to hear it."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+class Fleet:
+    """The processes of one installation."""
+
+    def __init__(self, parts: Parts, control: Path, logs: Path, mutation: str | None) -> None:
+        self._parts = parts
+        self._control = control
+        self._logs = logs
+        self._mutation = mutation
+        self._watching = True
+        self._lock = threading.RLock()
+        self.members: dict[str, Member] = {}
+        self.ended: list[str] = []
+        self.kills: Counter[str] = Counter()
+        self.starts = 0
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def add(self, name: str) -> Member:
+        """Start one more process."""
+        member = Member(name, self._parts.kafka_proxy(), self._parts.postgres_proxy())
+        with self._lock:
+            self._start(member)
+            self.members[name] = member
+        return member
+
+    def of(self, role: str) -> list[Member]:
+        """The processes of a role."""
+        return [member for member in self.members.values() if member.role == role]
+
+    def doom(self, name: str) -> None:
+        """The process is about to be killed, by itself or by us; it will be started again."""
+        member = self.members[name]
+        with self._lock:
+            if not member.doomed:
+                member.doomed = True
+                self.kills[member.role] += 1
+
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        self.doom(name)
+        self.members[name].signal(signal.SIGKILL)
+
+    def restart(self, name: str, pause_s: float) -> None:
+        """SIGTERM, wait, start again after a pause; the exit code must be 0."""
+        member = self.members[name]
+        member.resting.set()
+        self._end(member)
+        threading.Event().wait(pause_s)
+        with self._lock:
+            member.resting.clear()
+
+    def remove(self, name: str) -> None:
+        """SIGTERM, and never again."""
+        with self._lock:
+            member = self.members.pop(name)
+        self._end(member)
+        member.kafka.close()
+        member.postgres.close()
+
+    def mend(self) -> None:
+        """Let everything through, and wake up whoever is stopped."""
+        for member in self.members.values():
+            member.kafka.mend()
+            member.postgres.mend()
+            member.signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """SIGTERM to all."""
+        self._watching = False
+        with self._lock:
+            members, self.members = list(self.members.values()), {}
+        for member in members:
+            self._tell_to_stop(member)
+        for member in members:
+            self._wait_stopped(member)
+            member.kafka.close()
+            member.postgres.close()
+
+    def _end(self, member: Member) -> None:
+        self._tell_to_stop(member)
+        self._wait_stopped(member)
+
+    def _tell_to_stop(self, member: Member) -> None:
+        member.signal(signal.SIGCONT)
+        member.signal(signal.SIGTERM)  # once: the second one would end it at once
+
+    def _wait_stopped(self, member: Member) -> None:
+        process = member.process
+        if process is None:
+            return
+        try:
+            code = process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+            self.ended.append(f"{member.name} did not stop within {STOP_S} s")
+        # 143: told to stop in its first second.
+        if code not in {0, -signal.SIGTERM, 143} and not member.doomed:
+            self.ended.append(f"{member.name} exited with {code} on SIGTERM")
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while self._watching:
+            pause.wait(_WATCH_S)
+            with self._lock:
+                for member in list(self.members.values()):
+                    self._look_at(member)
+
+    def _look_at(self, member: Member) -> None:
+        process = member.process
+        if not self._watching or process is None or process.poll() is None:
+            return
+        if member.resting.is_set():
+            return
+        if not member.doomed and process.returncode not in {0, -signal.SIGTERM, 143}:
+            self.ended.append(f"{member.name} ended by itself with {process.returncode}")
+        self._start(member)
+
+    def _start(self, member: Member) -> None:
+        environment = os.environ | {
+            "SAEC_BOOTSTRAP_SERVERS": f"{HOST}:{member.kafka.port}",
+            "SAEC_DATABASE_URL": f"postgresql://postgres@{HOST}:{member.postgres.port}/saec",
+            "SAEC_TRANSACTION_TIMEOUT_S": str(TRANSACTION_TIMEOUT_S),
+            "SAEC_SLICE_RECIPIENTS": str(SLICE_RECIPIENTS),
+            "SAEC_LOG_LEVEL": "debug",
+            CONTROL: str(self._control),
+        }
+        if self._mutation:
+            environment[MUTATION] = self._mutation
+        member.doomed = False
+        with suppress(OSError):
+            member.kafka.cut()
+            member.postgres.cut()
+        self.starts += 1
+        with (self._logs / f"{member.name}.log").open("ab") as log:
+            member.process = subprocess.Popen(
+                [sys.executable, "-m", "faults.launcher", member.role, member.name],
+                cwd=ROOT,
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )

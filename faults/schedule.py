@@ -1,0 +1,306 @@
+"""Which fault strikes when: drawn from the seed, one after the other.
+
+A deck holds every named step, before and after, to die at; it is dealt anew when it is empty, so
+that each step is struck at least once. Invariant: the same seed draws the same faults in the same
+order; whom a trap catches depends on who comes first.
+"""
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.control import Control, Step, Trap
+from faults.parts import Parts
+from faults.processes import Fleet, Member
+from faults.proxy import Direction, Proxy
+from faults.steps import KAFKA_COMMITS, REQUIRED, STORE_COMMITS
+
+Card = tuple[Step, str]
+_DIE = "die at a step"
+_TRAP_S = 6.0  # how long a trap waits before something is done to make somebody come by
+_PROVOKED_S = 12.0
+
+# How often each kind is drawn, of a hundred.
+SHARES = {
+    _DIE: 42,
+    "kill": 14,
+    "stop at a step": 8,
+    "stop": 4,
+    "hang at a step": 6,
+    "lose the answer to a commit": 6,
+    "delay a commit": 5,
+    "restart a worker": 3,
+    "add and remove a worker": 2,
+    "cut": 3,
+    "slow network": 2,
+    "one direction lost": 2,
+    "end sessions": 2,
+    "PostgreSQL down": 1,
+    "broker down": 1,
+    "step the clock": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault as it happened: when (ms), for how long it lasted, what, and to whom."""
+
+    at_ms: int
+    kind: str
+    what: str
+    ended_ms: int
+
+
+@dataclass
+class Faults:
+    """Strikes, and keeps account. Each fault runs in a thread of its own, so that they overlap."""
+
+    parts: Parts
+    fleet: Fleet
+    control: Control
+    database: Callable[[str], Any]
+    seed: int
+    only: tuple[str, ...] = ()
+    all_steps: bool = False
+    struck: list[Struck] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._chance = random.Random(f"{self.seed}/faults")  # noqa: S311
+        self._deck = self._deal()
+        self._left: list[Card] = []
+        self._threads: list[threading.Thread] = []
+        self._down = threading.Lock()
+        self._extra = 0
+
+    def run(self, seconds: float, every_s: float) -> None:
+        """Strike on average every `every_s`, for `seconds`; then let all of them end."""
+        deadline_s = time.monotonic() + seconds
+        kinds = list(self.only or SHARES)
+        weights = [SHARES[kind] for kind in kinds]
+        if self.all_steps:
+            weights = [3 * w if kind == _DIE else w for kind, w in zip(kinds, weights, strict=True)]
+        while time.monotonic() < deadline_s and not self.stopping.is_set():
+            kind = self._chance.choices(kinds, weights)[0]
+            chance = random.Random(self._chance.random())  # noqa: S311
+            step = self._card() if kind == _DIE else None
+            thread = threading.Thread(target=self._strike, args=(kind, chance, step), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            self.stopping.wait(every_s * self._chance.uniform(0.5, 1.5))
+        for thread in self._threads:
+            thread.join(90)
+
+    def _strike(self, kind: str, chance: random.Random, card: Card | None) -> None:
+        began_ms = _now_ms()
+        try:
+            if card is not None:
+                what = self._die_at(chance, card)
+            else:
+                what = getattr(self, "_" + kind.replace(" ", "_").lower())(chance)
+        except Exception as error:  # a process that was just gone
+            what = f"could not: {type(error).__name__}: {error}"
+        self.struck.append(Struck(began_ms, kind, what, _now_ms()))
+
+    def _card(self) -> Card:
+        """The next step to die at; first those that nobody came to."""
+        return self._left.pop(0) if self._left else next(self._deck)
+
+    def _deal(self) -> Iterator[Card]:
+        whole = [(step, when) for step in REQUIRED for when in ("before", "after")]
+        while True:
+            firsts = self._chance.sample(whole, len(whole))
+            # Each step once before any comes again.
+            seen: set[Step] = set()
+            again = []
+            for card in firsts:
+                if card[0] in seen:
+                    again.append(card)
+                    continue
+                seen.add(card[0])
+                yield card
+            yield from again
+
+    def _die_at(self, chance: random.Random, card: Card) -> str:
+        trap = Trap(*card, "die", self.fleet.doom)
+        said = self._spring(chance, trap)
+        if not trap.hit.is_set():
+            self._left.append(card)
+        return said
+
+    def _stop_at_a_step(self, chance: random.Random) -> str:
+        stopped: list[str] = []
+        trap = Trap(self._dispatch_step(chance), chance.choice(("before", "after")), "stop")
+        trap.on_hit = stopped.append
+        said = self._spring(chance, trap)
+        if stopped:
+            self._wake(stopped[0], chance.choice((1.0, 5.0, 7.5, 7.5, 9.0, 12.0)))
+        return said
+
+    def _hang_at_a_step(self, chance: random.Random) -> str:
+        seconds = chance.choice((0.05, 0.2, 0.5, 1.5, 8.0))
+        step = self._dispatch_step(chance)
+        when = chance.choice(("before", "after"))
+        return self._spring(chance, Trap(step, when, f"hang {seconds}"))
+
+    def _lose_the_answer_to_a_commit(self, chance: random.Random) -> str:
+        """The commit arrives, its answer does not."""
+        seconds, dies = chance.choice((0.5, 2.0, 8.0)), chance.random() < 0.3
+        return self._at_commit(chance, Direction.TO_CLIENT, seconds, dies=dies)
+
+    def _delay_a_commit(self, chance: random.Random) -> str:
+        """The commit arrives when its sender may have been replaced, or is dead."""
+        seconds, dies = chance.choice((1.0, 5.5, 8.0, 11.0)), chance.random() < 0.3
+        return self._at_commit(chance, Direction.TO_SERVER, seconds, dies=dies)
+
+    def _at_commit(
+        self, chance: random.Random, direction: Direction, seconds: float, *, dies: bool
+    ) -> str:
+        step = chance.choice(chance.choice((KAFKA_COMMITS, STORE_COMMITS)))
+        caught: list[Proxy] = []
+
+        def on_hit(name: str) -> None:
+            member = self.fleet.members[name]
+            proxy = member.kafka if step in KAFKA_COMMITS else member.postgres
+            proxy.freeze(direction)
+            caught.append(proxy)
+
+        trap = Trap(step, "before", "go", on_hit)
+        said = self._spring(chance, trap)
+        for proxy in caught:
+            if dies:
+                self.stopping.wait(0.3)
+                self.fleet.kill(trap.by)
+            self.stopping.wait(seconds)
+            if direction is Direction.TO_CLIENT:
+                proxy.cut()
+            proxy.mend()
+        return f"{said}, {direction.value} for {seconds} s{', and dies' if dies else ''}"
+
+    def _kill(self, chance: random.Random) -> str:
+        member = self._anyone(chance)
+        self.fleet.kill(member.name)
+        return member.name
+
+    def _stop(self, chance: random.Random) -> str:
+        member = self._anyone(chance)
+        member.signal(signal.SIGSTOP)
+        seconds = chance.choice((2.0, 7.0, 9.0, 14.0))
+        self._wake(member.name, seconds)
+        return f"{member.name} for {seconds} s"
+
+    def _restart_a_worker(self, chance: random.Random) -> str:
+        member = self._anyone(chance)
+        self.fleet.restart(member.name, chance.choice((0.0, 1.0, 5.0)))
+        return member.name
+
+    def _add_and_remove_a_worker(self, chance: random.Random) -> str:
+        self._extra += 1
+        role = chance.choice(("requests", "customers", "dispatch", "dispatch"))
+        name = f"{role}-extra{self._extra}"
+        self.fleet.add(name)
+        self.stopping.wait(chance.uniform(4.0, 15.0))
+        self.fleet.remove(name)
+        return name
+
+    def _cut(self, chance: random.Random) -> str:
+        for member in (chosen := self._some(chance)):
+            self._proxy(member, chance).cut()
+        return ", ".join(member.name for member in chosen)
+
+    def _slow_network(self, chance: random.Random) -> str:
+        chosen, delay_s = self._some(chance), chance.choice((0.02, 0.1, 0.4))
+        proxies = [self._proxy(member, chance) for member in chosen]
+        for proxy in proxies:
+            proxy.delay(delay_s)
+        self.stopping.wait(5.0)
+        for proxy in proxies:
+            proxy.mend()
+        return f"{len(chosen)} processes, {delay_s} s"
+
+    def _one_direction_lost(self, chance: random.Random) -> str:
+        member, direction = self._anyone(chance), chance.choice(list(Direction))
+        proxy = self._proxy(member, chance)
+        proxy.freeze(direction)
+        seconds = chance.choice((1.0, 4.0, 9.0))
+        self.stopping.wait(seconds)
+        if chance.random() < 0.5:
+            proxy.cut()
+        proxy.mend()
+        return f"{member.name}, {direction.value}, {seconds} s"
+
+    def _end_sessions(self, _: random.Random) -> str:
+        self.database(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = 'saec' AND pid <> pg_backend_pid()"
+        )
+        return "all"
+
+    def _postgresql_down(self, chance: random.Random) -> str:
+        how = chance.choice((signal.SIGQUIT, signal.SIGQUIT, signal.SIGKILL, signal.SIGINT))
+        with self._down:
+            self.parts.kill_postgres(how)
+            self.stopping.wait(chance.choice((0.0, 1.0, 4.0)))
+            self.parts.start_postgres()
+        return how.name
+
+    def _broker_down(self, chance: random.Random) -> str:
+        with self._down:
+            self.parts.kill_broker()
+            self.stopping.wait(chance.choice((0.0, 2.0)))
+            self.parts.start_broker()
+        return "SIGKILL"
+
+    def _step_the_clock(self, chance: random.Random) -> str:
+        seconds = chance.choice((-86_400, -300, -2, 2, 300, 86_400))
+        return self._spring(chance, Trap(self._dispatch_step(chance), "before", f"clock {seconds}"))
+
+    def _spring(self, chance: random.Random, trap: Trap) -> str:
+        """Wait until somebody walks into a trap, and see to it that somebody does."""
+        self.control.arm(trap)
+        if not trap.hit.wait(_TRAP_S):
+            self._provoke(chance, trap.step)
+            trap.hit.wait(_PROVOKED_S)
+        self.control.disarm(trap)
+        where = f"{trap.step[0]}: {trap.when} {trap.step[1]}"
+        return f"{where} ({trap.by})" if trap.hit.is_set() else f"{where} (nobody came)"
+
+    def _provoke(self, chance: random.Random, step: Step) -> None:
+        """Make somebody go through a takeover, a release, a start, or a failure."""
+        role, name = step
+        member = chance.choice(self.fleet.of(role))
+        if name == "go back":
+            member.postgres.cut()
+        elif role == "dispatch":
+            self.fleet.restart(member.name, 0.0)
+        else:
+            self.fleet.kill(member.name)
+
+    def _wake(self, name: str, seconds: float) -> None:
+        self.stopping.wait(seconds)
+        self.fleet.members[name].signal(signal.SIGCONT)
+
+    def _dispatch_step(self, chance: random.Random) -> Step:
+        """Any step; those between claim and commit the most often, where a zombie could harm."""
+        risky = ("claim", "read", "compose", "emit", "emit/begin", "emit/commit", "fence", "take")
+        if chance.random() < 0.5:
+            return "dispatch", chance.choice(risky)
+        return chance.choice(REQUIRED)
+
+    def _anyone(self, chance: random.Random) -> Member:
+        return chance.choice(list(self.fleet.members.values()))
+
+    def _some(self, chance: random.Random) -> list[Member]:
+        members = list(self.fleet.members.values())
+        return chance.sample(members, chance.choice((1, 1, 2, len(members))))
+
+    def _proxy(self, member: Member, chance: random.Random) -> Proxy:
+        return chance.choice((member.kafka, member.postgres))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,248 @@
+"""Holds what came out against the model: every count must be 0.
+
+Invariant: each record of the channel topics, of saec.status and of saec.rejected is accounted for
+by exactly one thing that was asked, and each thing asked by what came out.
+"""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.asked import Asked, Expected, Place, Request, Slice
+from faults.findings import Findings
+from faults.registry import Registry
+from faults.wire import Record, answered, dispatched
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came out for one request: messages by (customer, channel), skips by slice."""
+
+    messages: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    skips: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Output:
+    """All that came out, taken apart once."""
+
+    findings: Findings
+    outcomes: dict[str, Outcome] = field(default_factory=lambda: defaultdict(Outcome))
+    answers: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    copies: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
+    messages: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+
+
+def judge(asked: Asked, registry: Registry, records: Iterable[Record], prefix: str) -> Output:
+    """The verdict on everything in the topics; see `Output.findings`."""
+    output = Output(Findings())
+    for record in records:
+        if record.topic == f"{prefix}status":
+            _take_status(output, record)
+        elif record.topic == f"{prefix}rejected":
+            output.copies[_source(record)].append(record)
+        else:
+            _take_message(output, asked, record)
+    for place, expected in asked.answers.items():
+        _judge_answer(output, asked, place, expected)
+    for request in asked.requests.values():
+        _judge_request(output, registry, request)
+    strange = output.answers.keys() - {_id(place) for place in asked.answers}
+    own = [one for one in strange if not one.startswith(f"{prefix}customers/")]
+    output.findings.add("unexpected", f"answers to {own[:3]}", len(own))
+    return output
+
+
+def _take_status(output: Output, record: Record) -> None:
+    fields = answered(record)
+    output.statuses[fields["status"]] += 1
+    if record.header("ce_source") != "/saec/dispatch":
+        output.answers[record.header("ce_id")].append(fields)
+        return
+    number = fields["counts"].pop("slice")
+    if fields["status"] == "SENT":
+        return
+    skips = output.outcomes[fields["request_id"]].skips
+    if number in skips:
+        output.findings.add("answers doubled", (fields["request_id"], number, fields["status"]))
+    skips[number] = fields
+
+
+def _take_message(output: Output, asked: Asked, record: Record) -> None:
+    found, fields = output.findings, dispatched(record)
+    output.messages += 1
+    request_id, customer, channel = _key(fields)
+    request = asked.requests.get(request_id)
+    if request is None:
+        found.add("unexpected", (request_id, customer, channel, record.place))
+        return
+    messages = output.outcomes[request_id].messages
+    if (customer, channel) in messages:
+        found.add("duplicate", (request_id, customer, channel, record.place))
+        return
+    messages[customer, channel] = fields
+    if min(fields["dispatched_at"], record.timestamp_ms) < request.fields["due_at"]:
+        found.add("early", (request_id, customer, channel, record.place))
+    if not _is_whole(record, fields, request):
+        found.add("altered", (request_id, customer, channel, record.place))
+
+
+def _is_whole(record: Record, fields: dict[str, Any], request: Request) -> bool:
+    request_id, customer, channel = _key(fields)
+    message_id = str(uuid.uuid5(uuid.UUID(request_id), f"{channel}:{customer}"))
+    asked = request.fields
+    return (
+        record.topic.endswith(f".{channel.lower()}")
+        and fields["message_id"] == record.header("ce_id") == message_id
+        and record.key == (customer or request_id).encode()
+        and fields["message"]["body"] == asked["message"]["body"].encode()
+        and fields["due_at"] == asked["due_at"]
+        and fields["expires_at"] == asked.get("expires_at")
+        and fields["requester"] == asked["requester"]
+    )
+
+
+def _key(fields: dict[str, Any]) -> tuple[str, str, str]:
+    return fields["request_id"], fields["customer_id"] or "", fields["channel"]
+
+
+def _judge_answer(output: Output, asked: Asked, place: Place, expected: Expected) -> None:
+    found, given = output.findings, output.answers.get(_id(place), [])
+    if len(given) != 1:
+        kind = "answers doubled" if given else "answers lost"
+        found.add(kind, (_id(place), [one["status"] for one in given]))
+        return
+    answer = given[0]
+    if not _fits(output, answer, expected):
+        found.add("answers contradictory", (_id(place), answer, sorted(expected.statuses)))
+    copies = output.copies.get(_id(place), [])
+    if len(copies) != (answer["status"] == "REJECTED"):
+        found.add("answers contradictory", (_id(place), answer, f"{len(copies)} copies"))
+    if copies and (copies[0].value or b"") != (asked.records[place].value or b""):
+        found.add("altered", (_id(place), "the copy of what was refused"))
+
+
+def _fits(output: Output, answer: dict[str, Any], expected: Expected) -> bool:
+    if answer["status"] not in expected.statuses or answer["reason"] != expected.reason:
+        return False
+    request, counts = expected.request, answer["counts"]
+    if request is None:
+        return not counts
+    if expected.decider is None:
+        return bool(counts["messages"] == request.size)
+    first = output.answers.get(_id(expected.decider), [answer])[0]
+    stopped = counts["messages_stopped"]
+    return bool(
+        counts == first["counts"]
+        and stopped + counts["messages_left"] == request.size
+        and (answer["status"] == "TOO_LATE") == (stopped == 0)
+    )
+
+
+def _judge_request(output: Output, registry: Registry, request: Request) -> None:
+    outcome = output.outcomes[request.fields["id"]]
+    absent = 0
+    for part in request.slices:
+        keys = list(part.messages())
+        sent = {key: outcome.messages[key] for key in keys if key in outcome.messages}
+        skipped = outcome.skips.get(part.number)
+        if not sent and skipped is None:
+            absent += part.size
+        else:
+            _judge_slice(output.findings, registry, request, part, sent, skipped)
+    _judge_stopped(output, request, absent)
+    whole = {key for part in request.slices for key in part.messages()}
+    strange = outcome.messages.keys() - whole
+    output.findings.add("unexpected", (request.fields["id"], strange), len(strange))
+
+
+def _judge_stopped(output: Output, request: Request, absent: int) -> None:
+    """What is absent must be just what the deciding cancel was answered to have stopped."""
+    found, id_ = output.findings, request.fields["id"]
+    answer = None
+    if request.decided_by is not None:
+        answer = next(iter(output.answers.get(_id(request.decided_by), [])), None)
+    stopped = 0 if answer is None else answer["counts"].get("messages_stopped", 0)
+    found.add("stopped but sent", (id_, stopped, absent), stopped - absent)
+    late = answer is not None and answer["status"] == "TOO_LATE"
+    found.add(
+        "too late but not sent" if late else "missing", (id_, stopped, absent), absent - stopped
+    )
+
+
+def _judge_slice(
+    found: Findings,
+    registry: Registry,
+    request: Request,
+    part: Slice,
+    sent: dict[Key, dict[str, Any]],
+    skipped: dict[str, Any] | None,
+) -> None:
+    id_, expires_ms = request.fields["id"], request.fields.get("expires_at")
+    counts: dict[str, int] = {} if skipped is None else skipped["counts"]
+    for channel in part.channels:
+        said = {
+            reason: count
+            for name, count in counts.items()
+            for where, reason in [name.split(".")]
+            if where == channel
+        }
+        unsent = [c for c in part.customers or ("",) if (c, channel) not in sent]
+        lacking = len(unsent) - sum(said.values())
+        found.add("missing", (id_, part.number, channel, unsent[:3]), lacking)
+        found.add("duplicate", (id_, part.number, channel, "sent and skipped"), -lacking)
+        if skipped is not None:
+            _judge_skips(found, registry, request, channel, (unsent, said, skipped["at"]))
+    for (customer, channel), fields in sent.items():
+        at_ms = fields["dispatched_at"]
+        if expires_ms is not None and at_ms >= expires_ms:
+            found.add("sent after expiry", (id_, customer, channel))
+        if channel != "PUSH":
+            _judge_address(found, registry, customer, channel, fields)
+        elif fields["address"] is not None:
+            found.add("wrong address", (id_, channel))
+
+
+def _judge_address(
+    found: Findings, registry: Registry, customer: str, channel: str, fields: dict[str, Any]
+) -> None:
+    possible = registry.possible(customer, fields["dispatched_at"])
+    addresses = {version.outcome(channel)[0] for version in possible}
+    if fields["address"] is None or fields["address"] not in addresses:
+        found.add("wrong address", (fields["request_id"], customer, channel))
+
+
+def _judge_skips(
+    found: Findings,
+    registry: Registry,
+    request: Request,
+    channel: str,
+    slice_: tuple[list[str], dict[str, int], int],
+) -> None:
+    """Every reason must have been possible when the slice was read."""
+    (unsent, said, at_ms), id_ = slice_, request.fields["id"]
+    expires_ms = request.fields.get("expires_at")
+    may: Counter[str] = Counter()
+    for customer in unsent:
+        reasons = {version.outcome(channel)[1] for version in registry.possible(customer, at_ms)}
+        if expires_ms is not None and at_ms >= expires_ms:
+            reasons = {"expired"}
+        if not reasons & said.keys():
+            found.add("wrongly skipped", (id_, customer, channel, said))
+        may.update(reason for reason in reasons if reason)
+    for reason, count in said.items():
+        found.add("wrongly skipped", (id_, channel, reason), count - may[reason])
+
+
+def _id(place: Place) -> str:
+    return "/".join(map(str, place))
+
+
+def _source(copy: Record) -> str:
+    names = ("topic", "partition", "offset")
+    return "/".join(copy.header(f"saec-source-{name}") for name in names)
