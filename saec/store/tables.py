@@ -31,13 +31,19 @@ metadata = MetaData(
     }
 )
 
-# One row: what `saec init` fixed. A process with another prefix or shard count is refused.
+# One row: what `saec init` fixed. A process with another prefix or shard count is refused, and one
+# that finds another Kafka than the ids name. `recovering` keeps all out until a recovery is done.
 installation = Table(
     "installation",
     metadata,
     Column("singleton", Boolean, primary_key=True, server_default="true"),
     Column("topic_prefix", Text, nullable=False),
     Column("shards", Integer, nullable=False),
+    Column("cluster_id", Text),
+    Column("requests_topic_id", Text),
+    Column("customers_topic_id", Text),
+    Column("ledger_topic_id", Text),
+    Column("recovering", Boolean, nullable=False, server_default="false"),
     CheckConstraint("singleton", name="one_row"),
     CheckConstraint("shards > 0", name="shards_positive"),
 )

@@ -1,0 +1,166 @@
+"""Reads what was read before: stretches of topics, and how far a group had come.
+
+Invariant: a stretch is read to its end or an error is raised; a pause in what arrives is never
+taken for the end. No group is joined and nothing is committed.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from saec.errors import BrokerUnavailableError
+from saec.kafka import clients
+from saec.kafka.records import Incoming
+from saec.settings import Settings
+
+_TIMEOUT_S = 10.0
+_POLL_RECORDS = 500
+_POLL_S = 0.2
+_READER = "reader"
+# Kafka looks for transactions that were left open every so often.
+_STABLE_EXTRA_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The offsets from `start` up to, and without, `end`."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return max(0, self.end - self.start)
+
+
+def bounds(settings: Settings, topic: str) -> dict[int, Stretch]:
+    """From the oldest record that is kept to the end, open transactions included: by partition.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    with closing(_consumer(settings, _READER, isolation="read_uncommitted")) as consumer:
+        found = {}
+        for source in _partitions(consumer, topic):
+            low, high = _asked(
+                consumer.get_watermark_offsets, source, timeout=_TIMEOUT_S, cached=False
+            )
+            found[source.partition] = Stretch(low, high)
+        return found
+
+
+def since(settings: Settings, topic: str, at_ms: int) -> dict[int, Stretch]:
+    """From the first record stamped `at_ms` or later to the end, by partition.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    whole = bounds(settings, topic)
+    with closing(_consumer(settings, _READER, isolation="read_uncommitted")) as consumer:
+        asked = [TopicPartition(topic, partition, at_ms) for partition in whole]
+        found = _asked(consumer.offsets_for_times, asked, timeout=_TIMEOUT_S)
+    starts = {source.partition: source.offset for source in found if source.offset >= 0}
+    return {p: Stretch(starts.get(p, stretch.end), stretch.end) for p, stretch in whole.items()}
+
+
+def committed_offsets(settings: Settings, role: str, topic: str) -> dict[int, int]:
+    """What the group of `role` committed, partition -> next offset.
+
+    Waits for the end of transactions that carry offsets of the group.
+
+    Raises:
+        BrokerUnavailableError: no answer, or such a transaction does not end.
+    """
+    bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
+    with closing(_consumer(settings, role)) as consumer:
+        found = _asked(consumer.committed, _partitions(consumer, topic), timeout=bound_s)
+    for source in found:
+        if source.error is not None:
+            raise BrokerUnavailableError(f"the offsets of {topic}: {source.error}")
+    return {source.partition: source.offset for source in found if source.offset >= 0}
+
+
+def read(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Iterator[list[Incoming]]:
+    """The committed records of these stretches, by partition in order, in pieces of up to 500.
+
+    `appended_at_ms` is what the topic stamps.
+
+    Raises:
+        BrokerUnavailableError: an error, or nothing came for longer than a transaction may last.
+    """
+    left = {partition: stretch.end for partition, stretch in wanted.items() if len(stretch)}
+    if not left:
+        return
+    bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
+    with closing(_consumer(settings, _READER)) as consumer:
+        consumer.assign([TopicPartition(topic, p, wanted[p].start) for p in left])
+        silent_s = 0.0
+        while left:
+            messages = _asked(consumer.consume, _POLL_RECORDS, _POLL_S)
+            yield _within(consumer, messages, left)
+            silent_s = 0.0 if messages else silent_s + _POLL_S
+            if silent_s > bound_s:
+                raise BrokerUnavailableError(
+                    f"{topic}: nothing came for {bound_s:.0f} s, before the end; a transaction "
+                    "may hang in it"
+                )
+
+
+def _within(consumer: Consumer, messages: list[Any], left: dict[int, int]) -> list[Incoming]:
+    """The records of the stretches; takes partitions out of `left` whose end was reached."""
+    taken = []
+    for message in messages:
+        partition, at, error = message.partition(), message.offset(), message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+            if not error.retriable():
+                raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
+            continue
+        if partition not in left:
+            continue
+        if error is None and at < left[partition]:
+            taken.append(_incoming(message))
+        # The end of the partition also comes past control records, which never arrive.
+        if at + (error is None) >= left[partition]:
+            del left[partition]
+            consumer.pause([TopicPartition(message.topic(), partition)])
+    return taken
+
+
+def _consumer(settings: Settings, role: str, *, isolation: str = "read_committed") -> Consumer:
+    return clients.consumer(
+        settings,
+        settings.group_id(role),
+        **{
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+            "queued.max.messages.kbytes": 16_384,
+        },
+    )
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[TopicPartition]:
+    listed = _asked(consumer.list_topics, topic, timeout=_TIMEOUT_S).topics[topic]
+    if listed.error is not None:
+        raise BrokerUnavailableError(f"the partitions of {topic}: {listed.error}")
+    return [TopicPartition(topic, partition) for partition in listed.partitions]
+
+
+def _asked(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return call(*args, **kwargs)
+    except KafkaException as error:
+        raise BrokerUnavailableError(f"no answer from Kafka: {error.args[0].str()}") from None
+
+
+def _incoming(message: Any) -> Incoming:
+    return Incoming(
+        message.topic(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        clients.headers_of(message),
+    )

@@ -1,0 +1,112 @@
+"""Stores requests again that were accepted before, with their slices; answers nothing.
+
+Invariant: what was accepted is stored, what was refused is not, whatever the settings say today.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from saec.contracts.decode import decode_request
+from saec.contracts.events import ScheduleRequested
+from saec.contracts.rejected import RejectedError
+from saec.contracts.status import Status, decode_status
+from saec.ingest.cancels import Cancelling
+from saec.ingest.requests import RequestIntake
+from saec.kafka.records import Incoming, Outgoing
+from saec.recover.errors import RecoverError
+from saec.recover.given import Given, source_of
+from saec.settings import Settings
+from saec.store.engine import Engine, transaction
+from saec.store.recovery import known_requests
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A piece of saec.requests: what asks for something, with its id, and what cancels."""
+
+    schedules: list[tuple[UUID, Incoming]] = field(default_factory=list)
+    stops: list[Cancelling] = field(default_factory=list)
+
+
+def sort(settings: Settings, batch: Sequence[Incoming]) -> Sorted:
+    """Leaves out what is no valid event: it changes nothing."""
+    found = Sorted()
+    for source in batch:
+        try:
+            event = decode_request(source.value, source.headers, settings.max_request_bytes)
+        except RejectedError:
+            continue
+        if isinstance(event, ScheduleRequested):
+            found.schedules.append((event.id, source))
+        else:
+            found.stops.append(Cancelling(replace(source, value=None), event))
+    return found
+
+
+class RequestReplay:
+    """Feeds ingest with requests of which it is known what they were answered."""
+
+    def __init__(self, settings: Settings, engine: Engine, shard_count: int, given: Given) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._intake = RequestIntake(settings, engine, shard_count)
+        self._given = given
+
+    def store(self, batch: Sequence[Incoming]) -> int:
+        """Store the accepted ones that are not stored yet; returns how many.
+
+        Raises:
+            RecoverError: one that was accepted cannot be.
+        """
+        wanted = self._accepted(batch)
+        new = len(wanted) - len(self._known(wanted))
+        sources = [source for _, source in wanted]
+        said = self._intake.take(sources, {}) if sources else []
+        self._check(sources, said)
+        return new
+
+    def count(self, batch: Sequence[Incoming]) -> int:
+        """How many `store` would store."""
+        wanted = self._accepted(batch)
+        return len({id_ for id_, _ in wanted} - self._known(wanted))
+
+    def store_named(self, batch: Sequence[Incoming], ids: Collection[UUID]) -> set[UUID]:
+        """Store those of these ids, which nobody answered yet; returns the ids that are there."""
+        wanted = [one for one in sort(self._settings, batch).schedules if one[0] in ids]
+        if wanted:
+            self._intake.take([source for _, source in wanted], {})
+        return self._known(wanted)
+
+    def _accepted(self, batch: Sequence[Incoming]) -> list[tuple[UUID, Incoming]]:
+        """Those that were accepted, and those of which the answer is not kept any more."""
+        return [
+            (id_, source)
+            for id_, source in sort(self._settings, batch).schedules
+            if self._given.status(source) in {None, Status.ACCEPTED}
+        ]
+
+    def _known(self, wanted: Sequence[tuple[UUID, Incoming]]) -> set[UUID]:
+        with transaction(self._engine) as connection:
+            return known_requests(connection, {id_ for id_, _ in wanted})
+
+    def _check(self, sources: Sequence[Incoming], said: Sequence[Outgoing]) -> None:
+        topics = self._settings.topics
+        accepted = set()
+        for answer in said:
+            if answer.topic == topics.status:
+                status = decode_status(answer.value or b"").status
+                if status is Status.ACCEPTED:
+                    accepted.add(source_of(topics.requests, _as_read(answer)))
+        for source in sources:
+            place = source.partition, source.offset
+            if self._given.status(source) is Status.ACCEPTED and place not in accepted:
+                raise RecoverError(
+                    f"{source.topic} partition {place[0]} offset {place[1]} was accepted, and "
+                    "would be refused now: run this with the settings and the release that "
+                    "accepted it (SAEC_GRACE_S, SAEC_HORIZON_DAYS, SAEC_MAX_REQUEST_BYTES)"
+                )
+
+
+def _as_read(answer: Outgoing) -> Incoming:
+    return Incoming(answer.topic, 0, 0, 0, answer.key, answer.value, answer.headers)
