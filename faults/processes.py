@@ -91,7 +91,10 @@ class Fleet:
     def restart(self, name: str, pause_s: float) -> None:
         """SIGTERM, wait, start again after a pause; the exit code must be 0."""
         member = self.members[name]
-        member.resting.set()
+        with self._lock:
+            if member.resting.is_set():
+                return  # somebody else does
+            member.resting.set()
         self._end(member)
         threading.Event().wait(pause_s)
         with self._lock:
@@ -101,7 +104,10 @@ class Fleet:
         """SIGTERM, and never again."""
         with self._lock:
             member = self.members.pop(name)
-        self._end(member)
+            told = member.resting.is_set()
+        if not told:
+            self._tell_to_stop(member)
+        self._wait_stopped(member)
         member.kafka.close()
         member.postgres.close()
 
@@ -118,7 +124,8 @@ class Fleet:
         with self._lock:
             members, self.members = list(self.members.values()), {}
         for member in members:
-            self._tell_to_stop(member)
+            if not member.resting.is_set():
+                self._tell_to_stop(member)
         for member in members:
             self._wait_stopped(member)
             member.kafka.close()
