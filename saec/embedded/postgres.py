@@ -66,7 +66,8 @@ class Database:
         if account is not None:
             # At every start: who owns the directories above may have closed them again.
             _let_through(self._cluster)
-        self._sockets = self._choose_sockets(account)
+        if self._sockets is None:  # a killed server comes back at the same address
+            self._sockets = self._choose_sockets(account)
         options = OPTIONS | {"unix_socket_directories": str(self._sockets), "port": str(PORT)}
         settings = [f"--{name}={value}" for name, value in options.items()]
         argv: list[str | Path] = [binaries / "postgres", "-D", self._cluster, *settings]
@@ -86,6 +87,7 @@ class Database:
         self.part.stop(signal.SIGINT, STOP_TIMEOUT_S)
         if self._sockets is not None and self._sockets != self._cluster:
             shutil.rmtree(self._sockets, ignore_errors=True)
+        self._sockets = None
 
     def end_leftover(self) -> None:
         """End a server that an earlier keeper left running here."""

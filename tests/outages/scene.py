@@ -90,6 +90,14 @@ class Scene:
             connection.exec_driver_sql(statement)
         engine.dispose()
 
+    def pending(self) -> int:
+        """How many slices wait to be dispatched."""
+        engine = open_engine(self.settings.database_url)
+        with transaction(engine) as connection:
+            counted = connection.exec_driver_sql("SELECT count(*) FROM pending").scalar_one()
+        engine.dispose()
+        return int(counted)
+
     def database_says(self, text: str) -> bool:
         """Whether somebody who wants to write now is told so."""
         try:

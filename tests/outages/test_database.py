@@ -22,7 +22,8 @@ BEGIN
         USING ERRCODE = 'disk_full';
 END $$
 """
-WRITTEN = ("requests", "pending", "claims", "positions", "shards")
+# What dispatch writes first, so that it does not get done with everything meanwhile.
+WRITTEN = ("claims", "shards", "pending", "requests", "positions")
 
 
 TRIGGER = "CREATE TRIGGER disk_full BEFORE INSERT OR UPDATE ON {} EXECUTE FUNCTION disk_full()"
@@ -69,9 +70,11 @@ def test_a_database_that_cannot_do_its_work(scene: Scene) -> None:
         (starting_up, "not accepting connections"),
     ):
         mark = scene.mark()
-        with scene.asking(REQUESTS, 4.0), state(scene):
-            scene.wait_for("batch abandoned", "requests", mark)
-            scene.wait_for("round abandoned", "dispatch", mark)
-            wait_until(partial(scene.database_says, said))
+        with scene.asking(REQUESTS, 4.0):
+            wait_until(lambda: scene.pending() > 0)
+            with state(scene):
+                scene.wait_for("batch abandoned", "requests", mark)
+                scene.wait_for("round abandoned", "dispatch", mark)
+                wait_until(partial(scene.database_says, said))
         scene.settle()
         scene.told(mark)

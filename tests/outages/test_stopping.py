@@ -155,7 +155,7 @@ def test_while_it_waits_at_its_start(
     try:
         process = start(module)
         process.wait_for("waiting for PostgreSQL and Kafka")
-        assert process.stop() < 2.0
+        assert process.stop() < STOP_S / 2
     finally:
         grounds.postgres.mend()
 
