@@ -15,6 +15,7 @@ from saec.dispatch.claim import claim_due, settle
 from saec.dispatch.compose import compose
 from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
+from saec.dispatch.pace import Pace
 from saec.dispatch.read import read_claimed
 from saec.dispatch.suspended import Suspended
 from saec.dispatch.takeover import Takeover
@@ -60,6 +61,7 @@ class Worker:
         self._stop = threading.Event()
         self._belief: _Belief | None = None
         self._failures = 0
+        self._pace = Pace(settings.dispatch_batch_messages)
         self._claimed_at_s = 0.0
         self._outage = Outage(_log, clock, "round abandoned")
         hanging_bound_s = settings.transaction_timeout_s + _HANGING_EXTRA_S
@@ -126,12 +128,12 @@ class Worker:
 
     def _round(self, belief: _Belief) -> None:
         """Claim and apply, read, emit. What is emitted is applied by the next round's claim."""
-        me, owned = belief.producer.transactional_id, belief.owned
+        me, owned, began_s = belief.producer.transactional_id, belief.owned, self._now_s()
         claim, belief.owned = claim_due(
-            self._engine, me, owned, belief.finished, self._settings.dispatch_batch_messages
+            self._engine, me, owned, belief.finished, self._pace.messages
         )
         belief.finished = []
-        self._claimed_at_s = self._clock.monotonic_s()
+        self._claimed_at_s = self._now_s()
         if claim is None:
             return
         snapshot = read_claimed(self._engine, me, belief.owned, claim)
@@ -140,11 +142,12 @@ class Worker:
         )
         ledger = self._settings.topics.ledger
         belief.finished = emit(belief.producer, ledger, belief.owned, batch)
+        self._pace.took(self._now_s() - began_s, len(batch.records))
         _log.debug("dispatched", records=len(batch.records), slices=len(snapshot.slices))
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""
-        since_s = self._clock.monotonic_s() - self._claimed_at_s
+        since_s = self._now_s() - self._claimed_at_s
         if belief.finished or since_s >= _CLAIM_AT_LEAST_EVERY_S:
             return 0.0
         with transaction(self._engine) as connection:
@@ -162,10 +165,10 @@ class Worker:
 
     def _take_over(self, belief: _Belief) -> None:
         """Take over what is assigned and not mine yet."""
+        self._suspended.write_down()
         wanted = self._membership.assigned - belief.owned.keys() - self._suspended.out()
         if not wanted:
             return
-        self._suspended.write_down()
         taken = self._takeover.run(belief.producer, wanted, patient=not belief.owned)
         belief.owned |= taken.owned
         self._claimed_at_s = 0.0
@@ -207,6 +210,7 @@ class Worker:
         if isinstance(error, HaltError):
             self._suspended.halt(error)
         self._forget()
+        self._pace.slower()
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
         self._outage.failed(error)
@@ -216,6 +220,9 @@ class Worker:
         if self._belief is not None:
             self._belief.producer.discard()
             self._belief = None
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_s()
 
     @property
     def _probe_s(self) -> float:

@@ -113,6 +113,19 @@ def recover_when_quiet(settings: Settings, said: list[str]) -> Report:
         threading.Event().wait(0.5)
 
 
+def refused(story: Story, folder: Path) -> None:
+    """On the restored database no process works, and the recovery waits for them to be stopped."""
+    settings = story.settings
+    consumer = Process("consumers.requests", settings, folder / "consumer.log")
+    assert "went back in time" in consumer.ends_by_itself()
+    worker = Process("producers.dispatch", settings, folder / "worker.log")
+    assert "went back in time" in worker.wait_for("shard halted")["why"]
+    with pytest.raises(RecoverError, match="processes are running: 1 of dispatch"):
+        recover(settings, print, dry_run=False)
+    wait_until(lambda: story.halted() == settings.shards)
+    worker.stop()
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_after_a_restore_nothing_is_lost_and_nothing_goes_out_twice(
@@ -140,15 +153,7 @@ def test_after_a_restore_nothing_is_lost_and_nothing_goes_out_twice(
             backup.restore()
             assert story.registered(ERASED)[0][0] is not None
 
-            consumer = Process("consumers.requests", settings, tmp_path / "consumer.log")
-            assert "went back in time" in consumer.ends_by_itself()
-            worker = Process("producers.dispatch", settings, tmp_path / "worker.log")
-            assert "went back in time" in worker.wait_for("shard halted")["why"]
-            with pytest.raises(RecoverError, match="processes are running: 1 of dispatch"):
-                recover(settings, print, dry_run=False)
-            wait_until(lambda: story.halted() == settings.shards)
-            worker.stop()
-
+            refused(story, tmp_path)
             foreseen = recover(settings, print, dry_run=True)
             said: list[str] = []
             report = recover_when_quiet(settings, said)
