@@ -1,0 +1,71 @@
+"""The size of rounds: small while the broker or the database is slow, whole again afterwards."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from saec.dispatch import round as rounds
+from saec.dispatch.pace import Pace
+from saec.dispatch.round import Worker
+from tests.dispatch.kit import Installed
+from tests.dispatch.test_worker import drive, take_all
+
+MakeWorker = Callable[..., Worker]
+
+
+def test_slow_rounds_halve_it_down_to_a_floor() -> None:
+    pace = Pace(5_000)
+    sizes = []
+    for _ in range(8):
+        pace.took(5.0, pace.messages)
+        sizes.append(pace.messages)
+    assert sizes == [2_500, 1_250, 625, 312, 250, 250, 250, 250]
+
+
+def test_quick_full_rounds_grow_it_again_but_never_above_the_most() -> None:
+    pace = Pace(5_000)
+    for _ in range(5):
+        pace.slower()
+    for _ in range(30):
+        pace.took(0.1, pace.messages)
+    assert pace.messages == 5_000
+
+
+@pytest.mark.parametrize(("seconds", "messages"), [(0.1, 3), (0.4, 2_500)])
+def test_it_stays_when_a_round_was_nearly_empty_or_neither_slow_nor_quick(
+    seconds: float, messages: int
+) -> None:
+    pace = Pace(5_000)
+    pace.slower()
+    pace.took(seconds, messages)
+    assert pace.messages == 2_500
+
+
+def test_at_least_one_message_whatever_the_settings() -> None:
+    pace = Pace(1)
+    pace.slower()
+    assert pace.messages == 1
+
+
+def test_commits_that_take_long_shrink_the_batches(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker(dispatch_batch_messages=40)
+    take_all(worker, installed)
+    for _ in range(120):
+        installed.ask()
+    sizes, emit = [], rounds.emit
+
+    def slow(producer: Any, ledger: str, owned: Any, batch: Any) -> Any:
+        sizes.append(len(batch.records))
+        threading.Event().wait(0.6)
+        return emit(producer, ledger, owned, batch)
+
+    monkeypatch.setattr(rounds, "emit", slow)
+    drive(worker, until=lambda: installed.pending() == 0)
+    assert sizes[:4] == [40, 20, 10, 5]
+    assert set(sizes[5:-1]) == {2}
+    assert sum(sizes) == 120
+    assert set(installed.sent().values()) == {1}
