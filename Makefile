@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test survival fuzz lint check up lock clean
+.PHONY: help install demo test survival faults fuzz lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,8 +25,13 @@ demo: $(INSTALLED) ## run the main job on a real Kafka and PostgreSQL, in under 
 test: $(INSTALLED) ## run the tests: make test ARGS="-k cancel"
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+SEED ?= 1
+MINUTES ?= 3
 survival: $(INSTALLED) ## 20,000 requests while processes are killed: make survival ARGS="--seed 7"
 	@$(BIN)/python -m tests.survival.run $(ARGS)
+
+faults: $(INSTALLED) ## faults at every step of the protocol: make faults SEED=7 MINUTES=60
+	@$(BIN)/python -m faults --seed $(SEED) --minutes $(MINUTES) $(ARGS)
 
 SECONDS ?= 60
 fuzz: $(INSTALLED) ## feed the decoder with mutated input: make fuzz SECONDS=600

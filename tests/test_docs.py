@@ -50,8 +50,6 @@ OTHER_VARIABLES = {
     *("SAEC_CACHE_DIR", "SAEC_MAVEN_URL"),
     *("SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN", "SAEC_TEST_EXAMPLES"),
 }
-# Commands that the docs name as not there yet.
-NOT_THERE_YET = {"recover"}
 
 per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 per_readme = pytest.mark.parametrize("page", READMES, ids=lambda page: page.name)
@@ -141,9 +139,8 @@ def test_variables_exist(page: Path) -> None:
 @per_page
 def test_commands_and_their_options_exist(page: Path) -> None:
     known = commands()
-    assert not NOT_THERE_YET & set(known), "it is there now: describe it"
     for name, rest in re.findall(r"(?:^|/|\s)saec ([a-z]+)([^\n|]*)", code(page)):
-        assert name in known or name in NOT_THERE_YET, name
+        assert name in known, name
         options = {o for p in getattr(known.get(name), "params", []) for o in (*p.opts, "--json")}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options
 
