@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from faults.mutations import MUTATIONS
+from faults.mutations import FOCUS, MUTATIONS
 from faults.run import Plan, Run, keep_topics
 from faults.schedule import SHARES
 
@@ -22,7 +22,7 @@ def main() -> int:
         every_s=given.every,
         per_second=given.rate,
         mutation=given.mutation,
-        only=tuple(given.only or ()),
+        only=tuple(given.only or FOCUS.get(given.mutation, ())),
         all_steps=given.all_steps,
     )
     _say(f"seed {plan.seed}: python -m faults {' '.join(sys.argv[1:])}")
@@ -75,7 +75,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--every", type=float, default=2.0, help="mean seconds between faults")
+    parser.add_argument("--every", type=float, default=5.0, help="mean seconds between faults")
     parser.add_argument("--rate", type=float, default=15.0, help="events a second")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS))
     parser.add_argument("--only", action="append", choices=sorted(SHARES), help="kinds of faults")

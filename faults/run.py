@@ -46,7 +46,7 @@ class Plan:
 
     seed: int
     minutes: float
-    every_s: float = 2.0
+    every_s: float = 5.0
     per_second: float = 15.0
     mutation: str | None = None
     only: tuple[str, ...] = ()
@@ -103,7 +103,6 @@ class Run:
             self._sql,
             self.plan.seed,
             only=self.plan.only,
-            all_steps=self.plan.all_steps,
             stopping=self._stopping,
         )
         self._follower = Follower(servers, CHANNELS)

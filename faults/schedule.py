@@ -1,15 +1,17 @@
 """Which fault strikes when: drawn from the seed, one after the other.
 
-A deck holds every named step, before and after, to die at; it is dealt anew when it is empty, so
-that each step is struck at least once. Invariant: the same seed draws the same faults in the same
-order; whom a trap catches depends on who comes first.
+Each role has a deck of its named steps, before and after, to die at; it is dealt anew when it is
+empty, and a card that nobody came to is played again, so that each step is struck. Between deaths
+the role must have got something done: otherwise nothing would ever be under way to be struck.
+Invariant: the same seed draws the same faults in the same order; whom a trap catches depends on who
+comes first.
 """
 
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,31 +19,35 @@ from faults.control import Control, Step, Trap
 from faults.parts import Parts
 from faults.processes import Fleet, Member
 from faults.proxy import Direction, Proxy
-from faults.steps import KAFKA_COMMITS, REQUIRED, STORE_COMMITS
+from faults.steps import KAFKA_COMMITS, MODULES, REQUIRED, STORE_COMMITS
 
 Card = tuple[Step, str]
 _DIE = "die at a step"
-_TRAP_S = 6.0  # how long a trap waits before something is done to make somebody come by
+_WHEN = ("before", "after")
+_TRAP_S = 8.0  # how long a trap waits before something is done to make somebody come by
 _PROVOKED_S = 12.0
+_PROGRESS_S = 20.0
+_PROGRESS = {"dispatch": "emit/commit", "requests": "answer/commit", "customers": "answer/commit"}
+_AT_ONCE = {"dispatch": 2, "requests": 1, "customers": 1}
 
-# How often each kind is drawn, of a hundred.
+# How often each kind is drawn, relative to the others. Deaths at steps have a pace of their own.
 SHARES = {
-    _DIE: 42,
-    "kill": 14,
-    "stop at a step": 8,
-    "stop": 4,
-    "hang at a step": 6,
-    "lose the answer to a commit": 6,
-    "delay a commit": 5,
+    _DIE: 4,
+    "kill": 10,
+    "stop at a step": 14,
+    "stop": 6,
+    "hang at a step": 10,
+    "lose the answer to a commit": 10,
+    "delay a commit": 8,
     "restart a worker": 3,
-    "add and remove a worker": 2,
-    "cut": 3,
-    "slow network": 2,
-    "one direction lost": 2,
-    "end sessions": 2,
-    "PostgreSQL down": 1,
-    "broker down": 1,
-    "step the clock": 1,
+    "add and remove a worker": 3,
+    "cut": 5,
+    "slow network": 3,
+    "one direction lost": 4,
+    "end sessions": 3,
+    "PostgreSQL down": 2,
+    "broker down": 2,
+    "step the clock": 2,
 }
 
 
@@ -55,6 +61,28 @@ class Struck:
     ended_ms: int
 
 
+class Deck:
+    """The steps of a role to die at; each step once before any comes again."""
+
+    def __init__(self, seed: str, role: str) -> None:
+        self.chance = random.Random(seed)  # noqa: S311
+        self._steps = [step for step in REQUIRED if step[0] == role]
+        self._cards: list[Card] = []
+
+    def draw(self) -> Card:
+        """The next card."""
+        if not self._cards:
+            order = self.chance.sample(self._steps, len(self._steps))
+            first = {step: self.chance.choice(_WHEN) for step in order}
+            self._cards = [(step, first[step]) for step in order]
+            self._cards += [(step, _WHEN[first[step] == _WHEN[0]]) for step in order]
+        return self._cards.pop(0)
+
+    def put_back(self, card: Card) -> None:
+        """Nobody came: it is played again soon."""
+        self._cards.insert(min(2, len(self._cards)), card)
+
+
 @dataclass
 class Faults:
     """Strikes, and keeps account. Each fault runs in a thread of its own, so that they overlap."""
@@ -65,40 +93,68 @@ class Faults:
     database: Callable[[str], Any]
     seed: int
     only: tuple[str, ...] = ()
-    all_steps: bool = False
     struck: list[Struck] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._chance = random.Random(f"{self.seed}/faults")  # noqa: S311
-        self._deck = self._deal()
-        self._left: list[Card] = []
+        self._decks = {role: Deck(f"{self.seed}/{role}", role) for role in MODULES}
         self._threads: list[threading.Thread] = []
         self._down = threading.Lock()
         self._extra = 0
 
     def run(self, seconds: float, every_s: float) -> None:
-        """Strike on average every `every_s`, for `seconds`; then let all of them end."""
-        deadline_s = time.monotonic() + seconds
+        """Strike on average every `every_s`, for `seconds`; then let all of them end.
+
+        Unless only some kinds are wanted, each role dies at its steps meanwhile.
+        """
+        self._deadline_s = time.monotonic() + seconds
+        if not self.only:
+            for role in MODULES:
+                self._spawn(self._play_deck, role)
         kinds = list(self.only or SHARES)
-        weights = [SHARES[kind] for kind in kinds]
-        if self.all_steps:
-            weights = [3 * w if kind == _DIE else w for kind, w in zip(kinds, weights, strict=True)]
-        while time.monotonic() < deadline_s and not self.stopping.is_set():
+        weights = [1 if self.only else SHARES[kind] for kind in kinds]
+        while self._is_on():
             kind = self._chance.choices(kinds, weights)[0]
-            chance = random.Random(self._chance.random())  # noqa: S311
-            step = self._card() if kind == _DIE else None
-            thread = threading.Thread(target=self._strike, args=(kind, chance, step), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._spawn(self._strike, kind, _fork(self._chance))
             self.stopping.wait(every_s * self._chance.uniform(0.5, 1.5))
-        for thread in self._threads:
+        for thread in list(self._threads):
             thread.join(90)
 
-    def _strike(self, kind: str, chance: random.Random, card: Card | None) -> None:
+    def _is_on(self) -> bool:
+        return time.monotonic() < self._deadline_s and not self.stopping.is_set()
+
+    def _spawn(self, target: Callable[..., None], *args: Any) -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def _play_deck(self, role: str) -> None:
+        """Let processes of a role die at its steps, some at once, as long as they get on."""
+        deck = self._decks[role]
+        while self._is_on():
+            volley = [
+                self._spawn(self._strike, _DIE, _fork(deck.chance), deck.draw())
+                for _ in range(_AT_ONCE[role])
+            ]
+            for thread in volley:
+                thread.join()
+            self._wait_for_progress(role)
+            self.stopping.wait(deck.chance.uniform(0.1, 1.0))
+
+    def _wait_for_progress(self, role: str) -> None:
+        step = (role, _PROGRESS[role])
+        before, deadline_s = self.control.passed[step], time.monotonic() + _PROGRESS_S
+        # Before and after each commit: the first that is counted may have begun earlier.
+        while self.control.passed[step] < before + 4 and time.monotonic() < deadline_s:
+            if self.stopping.wait(0.1):
+                return
+
+    def _strike(self, kind: str, chance: random.Random, card: Card | None = None) -> None:
         began_ms = _now_ms()
         try:
-            if card is not None:
+            if kind == _DIE:
                 what = self._die_at(chance, card)
             else:
                 what = getattr(self, "_" + kind.replace(" ", "_").lower())(chance)
@@ -106,35 +162,18 @@ class Faults:
             what = f"could not: {type(error).__name__}: {error}"
         self.struck.append(Struck(began_ms, kind, what, _now_ms()))
 
-    def _card(self) -> Card:
-        """The next step to die at; first those that nobody came to."""
-        return self._left.pop(0) if self._left else next(self._deck)
-
-    def _deal(self) -> Iterator[Card]:
-        whole = [(step, when) for step in REQUIRED for when in ("before", "after")]
-        while True:
-            firsts = self._chance.sample(whole, len(whole))
-            # Each step once before any comes again.
-            seen: set[Step] = set()
-            again = []
-            for card in firsts:
-                if card[0] in seen:
-                    again.append(card)
-                    continue
-                seen.add(card[0])
-                yield card
-            yield from again
-
-    def _die_at(self, chance: random.Random, card: Card) -> str:
+    def _die_at(self, chance: random.Random, card: Card | None) -> str:
+        deck = self._decks[card[0][0] if card else chance.choice(list(MODULES))]
+        card = card or deck.draw()
         trap = Trap(*card, "die", self.fleet.doom)
         said = self._spring(chance, trap)
         if not trap.hit.is_set():
-            self._left.append(card)
+            deck.put_back(card)
         return said
 
     def _stop_at_a_step(self, chance: random.Random) -> str:
         stopped: list[str] = []
-        trap = Trap(self._dispatch_step(chance), chance.choice(("before", "after")), "stop")
+        trap = Trap(self._dispatch_step(chance), chance.choice(_WHEN), "stop")
         trap.on_hit = stopped.append
         said = self._spring(chance, trap)
         if stopped:
@@ -144,7 +183,7 @@ class Faults:
     def _hang_at_a_step(self, chance: random.Random) -> str:
         seconds = chance.choice((0.05, 0.2, 0.5, 1.5, 8.0))
         step = self._dispatch_step(chance)
-        when = chance.choice(("before", "after"))
+        when = chance.choice(_WHEN)
         return self._spring(chance, Trap(step, when, f"hang {seconds}"))
 
     def _lose_the_answer_to_a_commit(self, chance: random.Random) -> str:
@@ -276,7 +315,7 @@ class Faults:
         if name == "go back":
             member.postgres.cut()
         elif role == "dispatch":
-            self.fleet.restart(member.name, 0.0)
+            self.fleet.restart(member.name, 0.0)  # all others give back, and take over anew
         else:
             self.fleet.kill(member.name)
 
@@ -300,6 +339,11 @@ class Faults:
 
     def _proxy(self, member: Member, chance: random.Random) -> Proxy:
         return chance.choice((member.kafka, member.postgres))
+
+
+def _fork(chance: random.Random) -> random.Random:
+    """A source of chance for one fault, so that faults do not disturb each other's."""
+    return random.Random(chance.random())  # noqa: S311
 
 
 def _now_ms() -> int:
