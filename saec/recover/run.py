@@ -12,9 +12,10 @@ from saec.ingest.customers import CustomerIntake
 from saec.kafka import replay
 from saec.kafka.ledger import Ledger
 from saec.kafka.replay import Stretch
-from saec.kafka.survey import Survey
 from saec.recover import sources
+from saec.recover.anchor import Anchor, Change
 from saec.recover.cancels import restore_cancels
+from saec.recover.company import refuse_company
 from saec.recover.errors import RecoverError
 from saec.recover.given import Given
 from saec.recover.ledger import Held, RollForward, Tail, scan
@@ -27,7 +28,6 @@ from saec.store import identity, recovery, shards
 from saec.store.engine import Engine, open_engine, transaction
 from saec.store.positions import save_positions
 
-_ROLES = ("requests", "customers", "dispatch")
 # Clocks of brokers and of who answers may differ.
 _CLOCKS_DIFFER_MS = 3_600_000
 _FIRST_RECORDS = 50
@@ -46,6 +46,21 @@ def recover(settings: Settings, say: Say, *, dry_run: bool) -> Report:
         stands = installation.belonging(settings, engine)
         recovery = Recovery(settings, engine, SystemClock(), stands.shards, say)
         return recovery.foresee() if dry_run else recovery.run()
+    finally:
+        engine.dispose()
+
+
+def reanchor(settings: Settings, *, yes: bool, claimed_sent: bool | None) -> Change:
+    """Tie the installation to the Kafka that is there now, or say what that would do.
+
+    Raises:
+        RecoverError: it cannot begin.
+        SaecError: a part did not answer; run it again.
+    """
+    engine = open_engine(settings.database_url, application="saec-recover")
+    try:
+        anchor = Anchor(settings, engine, SystemClock())
+        return anchor.run(claimed_sent=claimed_sent) if yes else anchor.foresee()
     finally:
         engine.dispose()
 
@@ -88,10 +103,10 @@ class Recovery:
             RecoverError: it cannot begin, or go on.
             SaecError: a part did not answer; run it again.
         """
-        self._refuse_company()
+        refuse_company(self._settings)
         with transaction(self._engine) as connection:
             identity.mark_recovering(connection, recovering=True)
-        self._refuse_company()  # of those that started just before
+        refuse_company(self._settings)  # of those that started just before
         roll = RollForward(self._settings, self._engine, self._clock, self.report)
         held = self._take_shards(roll)
         requests, customers = self._sources()
@@ -102,20 +117,10 @@ class Recovery:
         self._store_customers(customers)
         self._roll_forward(roll, held)
         self._restore_cancels(given, requests)
-        self._refuse_company()
+        refuse_company(self._settings)
         roll.release(held)
         self._finish(requests, customers)
         return self.report
-
-    def _refuse_company(self) -> None:
-        survey = Survey(self._settings)
-        alive = {role: survey.group(role).members for role in _ROLES}
-        running = [f"{count} of {role}" for role, count in alive.items() if count]
-        if running:
-            raise RecoverError(
-                f"processes are running: {', '.join(running)}; stop them all and run it again "
-                "(one that was killed counts for 6 s more)"
-            )
 
     def _sources(self) -> tuple[Source, Source]:
         topics = self._settings.topics

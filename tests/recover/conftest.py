@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from saec.settings import Settings
 from tests.recover.backup import Backup
+from tests.recover.scene import KNOWN, Scene
 from tests.stack import Stack
 
 
@@ -21,3 +23,28 @@ def backup_of(stack: Stack) -> Iterator[Callable[[Settings], Backup]]:
             return backup
 
         yield make
+
+
+@pytest.fixture
+def make_scene(
+    make_installation: Callable[..., Settings], backup_of: Callable[[Settings], Backup]
+) -> Iterator[Callable[..., Scene]]:
+    """Makes installations with three registered customers: `make_scene(shards=1)`."""
+    made: list[Scene] = []
+
+    def make(**settings: Any) -> Scene:
+        chosen = make_installation(**({"shards": 2, "partitions": 2} | settings))
+        scene = Scene(chosen, backup_of(chosen))
+        made.append(scene)
+        scene.register(*KNOWN)
+        return scene
+
+    yield make
+    for scene in made:
+        scene.engine.dispose()
+
+
+@pytest.fixture
+def scene(make_scene: Callable[..., Scene]) -> Scene:
+    """One such installation: 2 shards, 2 partitions."""
+    return make_scene()

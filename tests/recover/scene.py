@@ -1,0 +1,167 @@
+"""An installation whose parts work in turn, so that a test decides what happened before what."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Producer
+
+from saec.clock import SystemClock
+from saec.contracts.status import RequestStatus, Status
+from saec.dispatch.round import Worker
+from saec.ingest.customers import CustomerIntake
+from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.requests import RequestIntake
+from saec.kafka import replay
+from saec.recover.report import Report
+from saec.recover.run import recover
+from saec.settings import Settings
+from saec.store.engine import Engine, open_engine
+from tests.dispatch.kit import KNOWN, Installed
+from tests.dispatch.test_worker import abandon, drive
+from tests.outages.grounds import wait_until
+from tests.recover.backup import Backup
+
+
+@dataclass
+class Scene:
+    """One installation and its backup."""
+
+    settings: Settings
+    backup: Backup
+    engine: Engine = field(init=False)
+    installed: Installed = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.engine = open_engine(self.settings.database_url)
+        self.installed = Installed(self.settings, self.engine)
+
+    def publish(
+        self, topic: str, value: object, key: str, partition: int | None = None
+    ) -> tuple[int, int]:
+        """Publish one event; returns where it stands."""
+        producer = Producer({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
+        placed: list[Any] = []
+        data = None if value is None else json.dumps(value)
+        producer.produce(
+            topic,
+            data,
+            key,
+            -1 if partition is None else partition,
+            on_delivery=lambda _, message: placed.append(message),
+        )
+        producer.flush(10)
+        return placed[0].partition(), placed[0].offset()
+
+    def register(self, *customers: str) -> None:
+        """Register customers, and have them stored."""
+        for customer in customers:
+            value = {
+                "type": "saec.v1.CustomerRegistered",
+                "id": customer,
+                "email": f"{customer}@example.com",
+            }
+            self.publish(self.settings.topics.customers, value, customer)
+        self.take_customers()
+
+    def ask(
+        self,
+        due_in_ms: int = -1_000,
+        customers: Sequence[str] = ("ana",),
+        partition: int | None = None,
+        id_: uuid.UUID | None = None,
+        **fields: object,
+    ) -> uuid.UUID:
+        """Publish a request, by default one that is due."""
+        request_id = uuid.uuid4() if id_ is None else id_
+        value = {
+            "type": "saec.v1.ScheduleRequested",
+            "id": str(request_id),
+            "requester": "tests",
+            "channels": ["EMAIL"],
+            "customers": list(customers),
+            "due_at": self.installed.now_ms() + due_in_ms,
+            "message": {"body": "Olá", "content_type": "text/plain"},
+            **fields,
+        }
+        self.publish(self.settings.topics.requests, value, str(request_id), partition)
+        return request_id
+
+    def cancel(self, request_id: uuid.UUID) -> None:
+        """Publish a cancel."""
+        value = {"type": "saec.v1.CancelRequested", "id": str(request_id), "requester": "tests"}
+        self.publish(self.settings.topics.requests, value, str(request_id))
+
+    def take_requests(self) -> None:
+        """Have every request and cancel stored and answered."""
+        taker = RequestIntake(self.settings, self.engine, self.settings.shards)
+        self._take("requests", self.settings.topics.requests, taker)
+
+    def take_customers(self) -> None:
+        """Have every customer stored."""
+        taker = CustomerIntake(self.settings, self.engine)
+        self._take("customers", self.settings.topics.customers, taker)
+
+    def dispatch(self, until: Callable[[], bool] | None = None) -> None:
+        """Have everything that is due dispatched, and the worker leave."""
+        worker = self.worker()
+        drive(worker, until=until or (lambda: self.installed.pending() == 0))
+        self.close(worker)
+
+    def worker(self, **settings: Any) -> Worker:
+        """A worker."""
+        chosen = self.settings.model_copy(update=settings)
+        return Worker(chosen, open_engine(chosen.database_url), SystemClock())
+
+    def close(self, worker: Worker, *, killed: bool = False) -> None:
+        """Let a worker go, in order or not."""
+        if killed:
+            abandon(worker)
+        worker.close()
+        worker._engine.dispose()
+
+    def back_up(self) -> None:
+        """Take the backup."""
+        self.engine.dispose()
+        self.backup.take()
+
+    def restore(self) -> None:
+        """Throw the database back."""
+        self.engine.dispose()
+        self.backup.restore()
+
+    def recover(self, **settings: Any) -> Report:
+        """Recover, as soon as the groups are empty."""
+        chosen = self.settings.model_copy(update=settings)
+        return recover(chosen, print, dry_run=False)
+
+    def sent(self) -> Counter[tuple[uuid.UUID, str]]:
+        """How often each customer was reached by each request."""
+        return Counter((m.request_id, m.customer_id or "") for m in self.installed.dispatched())
+
+    def answers(self, request_id: uuid.UUID) -> list[Status]:
+        """What was answered of a request, in order."""
+        return [s.status for s in self.statuses(request_id)]
+
+    def statuses(self, request_id: uuid.UUID) -> list[RequestStatus]:
+        """Every status of a request."""
+        return [s for s in self.installed.statuses() if s.request_id == str(request_id)]
+
+    def _take(self, role: str, topic: str, taker: Any) -> None:
+        intake = opener(self.settings, self.engine, role, topic)
+        loop = IngestLoop(intake, taker, SystemClock(), role)
+        try:
+            wait_until(lambda: loop.run_once() == 0 and self._is_read(role, topic))
+        finally:
+            loop.close()
+
+    def _is_read(self, role: str, topic: str) -> bool:
+        committed = replay.committed_offsets(self.settings, role, topic)
+        ends = replay.bounds(self.settings, topic)
+        return all(committed.get(p, -1) == kept.end for p, kept in ends.items())
+
+
+__all__ = ["KNOWN", "Scene"]
