@@ -4,7 +4,7 @@ Whoever comes due meanwhile waits for a round to end. Invariant: never more than
 never so few that a broker with slow commits is made slower still by their number.
 """
 
-_TARGET_S = 0.5
+_TARGET_S = 0.3
 _FEWEST_SHARE = 20  # of the most that a round may take
 
 

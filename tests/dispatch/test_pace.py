@@ -33,7 +33,7 @@ def test_quick_full_rounds_grow_it_again_but_never_above_the_most() -> None:
     assert pace.messages == 5_000
 
 
-@pytest.mark.parametrize(("seconds", "messages"), [(0.1, 3), (0.4, 2_500)])
+@pytest.mark.parametrize(("seconds", "messages"), [(0.1, 3), (0.2, 2_500)])
 def test_it_stays_when_a_round_was_nearly_empty_or_neither_slow_nor_quick(
     seconds: float, messages: int
 ) -> None:
@@ -60,7 +60,7 @@ def test_commits_that_take_long_shrink_the_batches(
 
     def slow(producer: Any, ledger: str, owned: Any, batch: Any) -> Any:
         sizes.append(len(batch.records))
-        threading.Event().wait(0.6)
+        threading.Event().wait(0.4)
         return emit(producer, ledger, owned, batch)
 
     monkeypatch.setattr(rounds, "emit", slow)
