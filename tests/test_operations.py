@@ -11,8 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 # What only commands say, not processes.
-COMMANDS = {"cli", "demo", "doctor", "embedded", "supervise"}
-COMMAND_MODULES = {"kafka/publish.py", "kafka/follow.py", "kafka/survey.py", "kafka/acls.py"}
+COMMANDS = {"cli", "demo", "doctor", "recover", "embedded", "supervise"}
+COMMAND_MODULES = {
+    "kafka/publish.py",
+    "kafka/follow.py",
+    "kafka/replay.py",
+    "kafka/survey.py",
+    "kafka/acls.py",
+}
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 STOPS = {"ConfigurationError", "MembershipError"}
 HALTS = {"ContradictionError", "HaltError"}

@@ -35,5 +35,5 @@ def read_identity(settings: Settings, topics: Iterable[str]) -> Identity:
         asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=_TIMEOUT_S)
         found = {name: str(future.result().topic_id) for name, future in asked.items()}
     except KafkaException as error:
-        raise BrokerUnavailableError(f"the ids of the topics: {error.args[0].str()}") from None
+        raise BrokerUnavailableError(f"no answer from Kafka: {error.args[0].str()}") from None
     return Identity(cluster_id, found)

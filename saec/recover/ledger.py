@@ -212,9 +212,7 @@ class RollForward:
     ) -> None:
         """Apply the last batches, give up every claim, and go behind my sentinel."""
         if not piece or not self._is_mine(piece[-1].record):
-            raise ContradictionError(
-                f"the ledger does not hold the sentinel of epoch {owned.epoch}"
-            )
+            raise ContradictionError("the ledger does not hold the sentinel that was written")
         mine = {shard: owned}
         with transaction(self._engine) as connection:
             shards.lock_mine(connection, self._me, mine)
