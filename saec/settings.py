@@ -99,7 +99,7 @@ class Settings(BaseSettings):
     dispatch_batch_messages: PositiveInt = Field(
         5_000,
         le=10_000,
-        description="About how many messages one Kafka transaction carries; fewer while it is slow.",
+        description="About how many messages one transaction carries; fewer while it is slow.",
     )
     probe_interval_ms: PositiveInt = Field(
         50, description="How often an idle worker looks for due slices."
