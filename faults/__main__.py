@@ -11,18 +11,21 @@ from pathlib import Path
 from faults.mutations import FOCUS, MUTATIONS
 from faults.run import Plan, Run, keep_topics
 from faults.schedule import SHARES
+from faults.steps import REQUIRED
 
 
 def main() -> int:
     """Run, print the summary, keep what is needed when something was found."""
     given = _arguments()
+    focus = FOCUS.get(given.mutation)
     plan = Plan(
         given.seed,
         given.minutes,
         every_s=given.every,
         per_second=given.rate,
         mutation=given.mutation,
-        only=tuple(given.only or FOCUS.get(given.mutation, ())),
+        only=tuple(given.only or (focus.kinds if focus else ())),
+        steps=focus.steps if focus else REQUIRED,
         all_steps=given.all_steps,
     )
     _say(f"seed {plan.seed}: python -m faults {' '.join(sys.argv[1:])}")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 TRANSACTION_TIMEOUT_S = 6
 _WATCH_S = 0.1
+_TOLD = {0, -signal.SIGTERM, 143}  # told to stop; the last two in its first second
 
 
 @dataclass(eq=False)
@@ -143,14 +145,17 @@ class Fleet:
         process = member.process
         if process is None:
             return
-        try:
-            code = process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            code = process.wait()
+        deadline_s = time.monotonic() + STOP_S
+        while process.poll() is None and time.monotonic() < deadline_s:
+            member.signal(signal.SIGCONT)  # a trap may have stopped it on its way out
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+        if process.poll() is None:
             self.ended.append(f"{member.name} did not stop within {STOP_S} s")
-        # 143: told to stop in its first second.
-        if code not in {0, -signal.SIGTERM, 143} and not member.doomed:
+            member.doomed = True
+            process.kill()
+        code = process.wait()
+        if code not in _TOLD and not member.doomed:
             self.ended.append(f"{member.name} exited with {code} on SIGTERM")
 
     def _watch(self) -> None:
@@ -167,7 +172,7 @@ class Fleet:
             return
         if member.resting.is_set():
             return
-        if not member.doomed and process.returncode not in {0, -signal.SIGTERM, 143}:
+        if not member.doomed and process.returncode not in _TOLD:
             self.ended.append(f"{member.name} ended by itself with {process.returncode}")
         self._start(member)
 

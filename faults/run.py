@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from faults import asked as asking
 from faults import lateness, registry
-from faults.control import Control
+from faults.control import Control, Step
 from faults.findings import Findings
 from faults.parts import Parts
 from faults.processes import Fleet
@@ -50,6 +50,7 @@ class Plan:
     per_second: float = 15.0
     mutation: str | None = None
     only: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = REQUIRED
     all_steps: bool = False
 
 
@@ -103,6 +104,7 @@ class Run:
             self._sql,
             self.plan.seed,
             only=self.plan.only,
+            steps=self.plan.steps,
             stopping=self._stopping,
         )
         self._follower = Follower(servers, CHANNELS)

@@ -19,7 +19,7 @@ from faults.control import Control, Step, Trap
 from faults.parts import Parts
 from faults.processes import Fleet, Member
 from faults.proxy import Direction, Proxy
-from faults.steps import KAFKA_COMMITS, MODULES, REQUIRED, STORE_COMMITS
+from faults.steps import KAFKA_COMMITS, REQUIRED, STORE_COMMITS
 
 Card = tuple[Step, str]
 _DIE = "die at a step"
@@ -62,11 +62,11 @@ class Struck:
 
 
 class Deck:
-    """The steps of a role to die at; each step once before any comes again."""
+    """Steps of a role to die at; each step once before any comes again."""
 
-    def __init__(self, seed: str, role: str) -> None:
+    def __init__(self, seed: str, steps: list[Step]) -> None:
         self.chance = random.Random(seed)  # noqa: S311
-        self._steps = [step for step in REQUIRED if step[0] == role]
+        self._steps = steps
         self._cards: list[Card] = []
 
     def draw(self) -> Card:
@@ -93,12 +93,16 @@ class Faults:
     database: Callable[[str], Any]
     seed: int
     only: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = REQUIRED
     struck: list[Struck] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self._chance = random.Random(f"{self.seed}/faults")  # noqa: S311
-        self._decks = {role: Deck(f"{self.seed}/{role}", role) for role in MODULES}
+        self._decks = {
+            role: Deck(f"{self.seed}/{role}", [step for step in self.steps if step[0] == role])
+            for role in {step[0] for step in self.steps}
+        }
         self._threads: list[threading.Thread] = []
         self._down = threading.Lock()
         self._extra = 0
@@ -110,7 +114,7 @@ class Faults:
         """
         self._deadline_s = time.monotonic() + seconds
         if not self.only:
-            for role in MODULES:
+            for role in self._decks:
                 self._spawn(self._play_deck, role)
         kinds = list(self.only or SHARES)
         weights = [1 if self.only else SHARES[kind] for kind in kinds]
@@ -163,7 +167,7 @@ class Faults:
         self.struck.append(Struck(began_ms, kind, what, _now_ms()))
 
     def _die_at(self, chance: random.Random, card: Card | None) -> str:
-        deck = self._decks[card[0][0] if card else chance.choice(list(MODULES))]
+        deck = self._decks[card[0][0] if card else chance.choice(sorted(self._decks))]
         card = card or deck.draw()
         trap = Trap(*card, "die", self.fleet.doom)
         said = self._spring(chance, trap)
@@ -326,9 +330,9 @@ class Faults:
     def _dispatch_step(self, chance: random.Random) -> Step:
         """Any step; those between claim and commit the most often, where a zombie could harm."""
         risky = ("claim", "read", "compose", "emit", "emit/begin", "emit/commit", "fence", "take")
-        if chance.random() < 0.5:
+        if self.steps is REQUIRED and chance.random() < 0.5:
             return "dispatch", chance.choice(risky)
-        return chance.choice(REQUIRED)
+        return chance.choice(self.steps)
 
     def _anyone(self, chance: random.Random) -> Member:
         return chance.choice(list(self.fleet.members.values()))
