@@ -1,0 +1,90 @@
+"""What is looked at: the scopes, and every way to break the protocol that must be noticed.
+
+Invariant: a mutation changes the model in one place, and names the scope in which its shortest
+counterexample is sought.
+"""
+
+from dataclasses import dataclass
+
+from faults.protocol.dispatch import Dispatch
+from faults.protocol.ingest import Ingest, IngestScope
+from faults.protocol.scope import Scope
+
+# a and b in shard 0, c in shard 1; b may be stored late; one cancel of a.
+ONE_SHARD = Scope("one shard", (0, 0), (0b01,), faults=3, late=0b10)
+# One request of two slices, a batch each: a cancel that stops a part of it.
+PARTLY = Scope("a cancel in part", (0, 0), (0b11,), faults=3, batch=1)
+TWO_SHARDS = Scope("two shards", (0, 0, 1), (0b001,), faults=2, late=0b010)
+MARKERS = Scope("slow markers", (0, 0), (0b01,), faults=2, late=0b10, markers=True)
+MARKERS_TWO = Scope("slow markers, two shards", (0, 1), (0b01,), faults=1, markers=True)
+OVERLAP = Scope("overlapped", (0, 0, 0), (0b001,), faults=2, late=0b100, batch=1, overlap=True)
+OVERLAP_TWO = Scope(
+    "overlapped, two shards", (0, 1, 0), (0b01, 0b10), faults=1, late=0b100, overlap=True
+)
+INGEST = IngestScope("ingest", records=3, batch=2, faults=3)
+SCOPES: tuple[Scope | IngestScope, ...] = (
+    ONE_SHARD,
+    PARTLY,
+    TWO_SHARDS,
+    MARKERS,
+    MARKERS_TWO,
+    OVERLAP,
+    OVERLAP_TWO,
+    INGEST,
+)
+
+# Mutations are sought in the smallest scope that shows them.
+_PLAIN = Scope("one slice", (0,), (), faults=1)
+_PLAIN_TWO = _PLAIN._replace(name="one slice, two faults", faults=2)
+_CANCEL = Scope("one slice and its cancel", (0,), (0b1,), faults=1)
+_OVERLAP = Scope("overlapped, no cancel", (0, 0, 0), (), faults=0, batch=1, overlap=True)
+_OVERLAP_TWO = Scope("overlapped, two shards, no cancel", (0, 1, 0, 1), (), faults=1, overlap=True)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to break the protocol."""
+
+    name: str
+    what: str
+    scope: Scope | IngestScope = _PLAIN
+
+
+MUTATIONS = (
+    Mutation("no-fence", "takeover without fencing the previous owner"),
+    Mutation("no-ledger", "takeover without reading the ledger"),
+    Mutation("no-conditions", "changes in PostgreSQL without the owner and epoch conditions"),
+    Mutation("commit-error-success", "an error of a Kafka commit taken for success"),
+    Mutation("commit-error-abort", "an unanswered Kafka commit taken for aborted"),
+    Mutation("offsets-first", "ingest: offsets committed before PostgreSQL", INGEST),
+    Mutation("no-membership", "ingest: answers that carry no membership", INGEST),
+    Mutation("cancel-no-lock", "a cancel that takes no lock", _CANCEL),
+    Mutation("cancel-ignores-claims", "a cancel that does not look at claims", _CANCEL),
+    Mutation("cancel-decides-again", "a later cancel decides a second time", _CANCEL),
+    Mutation("owner-in-memory", "the previous owner kept only in memory"),
+    Mutation("cas-first", "compare and set before the fence", _PLAIN_TWO),
+    Mutation("late-init", "a producer initialised after the compare and set", _PLAIN_TWO),
+    Mutation("no-sentinel", "no sentinel: what the reader sees last is the end"),
+    Mutation("any-sentinel", "any sentinel taken for mine", _PLAIN_TWO),
+    Mutation("timeout-is-end", "a time-out while reading the ledger taken for its end"),
+    Mutation("claim-retried", "a claim in doubt simply tried again"),
+    Mutation("claims-dropped-early", "claims dropped before the ledger is resolved", _CANCEL),
+    Mutation("claims-kept", "claims of a dead batch never dropped"),
+    Mutation("release-early", "a shard released while a batch is built or in flight"),
+    Mutation("dropped-shard", "a shard that was taken away, and is retaken by nobody", _PLAIN_TWO),
+    Mutation("batch-numbers", "overlapped batches numbered batch_no + 1", _OVERLAP),
+    Mutation("last-only", "overlapped: only the last committed batch deleted", _OVERLAP),
+    Mutation(
+        "claims-not-given-up",
+        "overlapped: read-ahead dropped without giving up its claims",
+        _OVERLAP_TWO,
+    ),
+)
+
+
+def model(scope: Scope | IngestScope, mutation: str | None = None) -> Dispatch | Ingest:
+    """The model within a scope, whole or with a mutation."""
+    mutations = frozenset({mutation} if mutation else ())
+    if isinstance(scope, IngestScope):
+        return Ingest(scope, mutations)
+    return Dispatch(scope, mutations)
