@@ -9,7 +9,9 @@ import sys
 from saec import process
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
+from saec.kafka.intake import Intake
 from saec.process import Parts
+from saec.recover.behind import refuse_behind_ledger
 
 ROLE = "requests"
 
@@ -17,9 +19,14 @@ ROLE = "requests"
 def make(parts: Parts) -> IngestLoop:
     """The loop of this process."""
     settings = parts.settings
-    intake = opener(settings, parts.engine, ROLE, settings.topics.requests)
+    open_intake = opener(settings, parts.engine, ROLE, settings.topics.requests)
+
+    def opened() -> Intake:
+        refuse_behind_ledger(settings, parts.engine)
+        return open_intake()
+
     taker = RequestIntake(settings, parts.engine, parts.shards)
-    return IngestLoop(intake, taker, parts.clock, ROLE)
+    return IngestLoop(opened, taker, parts.clock, ROLE)
 
 
 def main() -> int:

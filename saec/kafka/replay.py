@@ -35,13 +35,18 @@ class Stretch:
         return max(0, self.end - self.start)
 
 
-def bounds(settings: Settings, topic: str) -> dict[int, Stretch]:
-    """From the oldest record that is kept to the end, open transactions included: by partition.
+def bounds(
+    settings: Settings, topic: str, *, role: str = _READER, committed: bool = False
+) -> dict[int, Stretch]:
+    """From the oldest record that is kept to the end, by partition.
+
+    Open transactions count, unless `committed`. `role` is whose group may be named.
 
     Raises:
         BrokerUnavailableError: no answer.
     """
-    with closing(_consumer(settings, _READER, isolation="read_uncommitted")) as consumer:
+    isolation = "read_committed" if committed else "read_uncommitted"
+    with closing(_consumer(settings, role, isolation=isolation)) as consumer:
         found = {}
         for source in _partitions(consumer, topic):
             low, high = _asked(
@@ -82,7 +87,9 @@ def committed_offsets(settings: Settings, role: str, topic: str) -> dict[int, in
     return {source.partition: source.offset for source in found if source.offset >= 0}
 
 
-def read(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Iterator[list[Incoming]]:
+def read(
+    settings: Settings, topic: str, wanted: Mapping[int, Stretch], *, role: str = _READER
+) -> Iterator[list[Incoming]]:
     """The committed records of these stretches, by partition in order, in pieces of up to 500.
 
     `appended_at_ms` is what the topic stamps.
@@ -94,7 +101,7 @@ def read(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Itera
     if not left:
         return
     bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
-    with closing(_consumer(settings, _READER)) as consumer:
+    with closing(_consumer(settings, role)) as consumer:
         consumer.assign([TopicPartition(topic, p, wanted[p].start) for p in left])
         silent_s = 0.0
         while left:
