@@ -83,6 +83,11 @@ class Asked:
     answers: dict[Place, Expected] = field(default_factory=dict)
     records: dict[Place, Record] = field(default_factory=dict)
 
+    def wanted_ms(self, request: Request) -> int:
+        """From when a request could go out: due, and asked for."""
+        due_ms: int = request.fields["due_at"]
+        return max(due_ms, self.records[request.place].timestamp_ms)
+
 
 def understand(records: Iterable[Record]) -> Asked:
     """The model of the records of saec.requests, in the order of their offsets."""

@@ -24,6 +24,7 @@ KINDS = (
     "readers disagree",
     "shards halted",
     "processes ended",
+    "errors not expected",
     "steps not hit",
 )
 _SHOWN = 30

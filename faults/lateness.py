@@ -35,6 +35,5 @@ def _waits(records: Iterable[Record], asked: Asked) -> Iterable[tuple[int, int]]
     for record in records:
         request = asked.requests.get(dispatched(record)["request_id"])
         if request is not None:
-            asked_ms = asked.records[request.place].timestamp_ms
-            wanted_ms = max(request.fields["due_at"], asked_ms)
+            wanted_ms = asked.wanted_ms(request)
             yield wanted_ms, record.read_ms - wanted_ms

@@ -62,9 +62,9 @@ class Steps:
         with self._lock:
             try:
                 self._line.write(question + "\n")
-                return self._line.readline().strip()
-            except OSError:  # the harness is gone
-                return "die"
+                return self._line.readline().strip() or "die"
+            except OSError:
+                return "die"  # the harness is gone
 
     def _obey(self, command: str) -> None:
         verb, _, value = command.partition(" ")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
 from faults import asked as asking
 from faults import lateness, registry
@@ -35,7 +35,8 @@ OUTPUTS = (*CHANNELS, f"{PREFIX}status", f"{PREFIX}rejected")
 SHARDS = 8
 SETTLE_S = 120.0
 _LOOK_S = 3.0
-_ASK_S = 0.02
+_OVERDUE_S = 60
+_NOT_EXPECTED = ("an error that SAEC did not expect", "Traceback", "Fatal Python error")
 
 Say = Callable[[str], None]
 
@@ -68,6 +69,7 @@ class Run:
         self._stopping = threading.Event()
         self._final: list[Record] = []
         self._noticed_s: float | None = None
+        self._judged_s = time.monotonic()
 
     @property
     def topics(self) -> list[Record]:
@@ -135,6 +137,8 @@ class Run:
         self._control.disarm_all()
         self._fleet.mend()
         publisher.join()
+        self._stopping.set()
+        sentry.join()
 
     def _publish(self, workload: Workload, seconds: float) -> None:
         producer = Producer(
@@ -181,8 +185,21 @@ class Run:
         halted = self._halted()
         if halted:
             return f"halted: {halted}"
+        if self.plan.mutation and time.monotonic() - self._judged_s > _OVERDUE_S / 4:
+            overdue = self._overdue()
+            self._judged_s = time.monotonic()
+            if overdue:
+                return overdue
         keys = [_message_key(record) for record in list(self._follower.records)]
         return "" if len(keys) == len(set(keys)) else "a duplicate"
+
+    def _overdue(self) -> str:
+        """What should have come out a minute ago, also with faults: a mutation swallowed it."""
+        try:
+            output, _ = self._judge(_now_ms() - _OVERDUE_S * 1_000)
+        except (KafkaException, TimeoutError):
+            return ""  # the broker is away
+        return "; ".join(output.findings.first[:3])
 
     def _conclude(self) -> dict[str, Any]:
         output, asked = self._settle()
@@ -193,11 +210,22 @@ class Run:
             found.add("processes ended", ended)
         for shard, why in self._halted():
             found.add("shards halted", f"{shard}: {why}")
+        for line in self._errors_not_expected():
+            found.add("errors not expected", line)
         self._compare_readers(found)
         missed = [step for step in REQUIRED if not self._control.struck[step]]
         if self.plan.all_steps:
             found.add("steps not hit", missed, len(missed))
         return self._summary(output, asked, missed)
+
+    def _errors_not_expected(self) -> list[str]:
+        """Lines of the logs that only a fault of SAEC's own can write."""
+        return [
+            f"{log.name}: {line[:300]}"
+            for log in sorted(self._logs.glob("*.log"))
+            for line in log.read_text(errors="replace").splitlines()
+            if any(mark in line for mark in _NOT_EXPECTED)
+        ]
 
     def _settle(self) -> tuple[Output, asking.Asked]:
         """Wait until everything asked has come out, and then a little longer."""
@@ -210,14 +238,14 @@ class Run:
             self._say(f"[{self._at()}] not settled yet: {dict(output.findings.counts)}")
             pause.wait(_LOOK_S)
 
-    def _judge(self) -> tuple[Output, asking.Asked]:
+    def _judge(self, due_before_ms: int | None = None) -> tuple[Output, asking.Asked]:
         servers = self._parts.bootstrap_servers
         sources = read_all(servers, [f"{PREFIX}requests", f"{PREFIX}customers"])
         asked = asking.understand(r for r in sources if r.topic == f"{PREFIX}requests")
         customers = [r for r in sources if r.topic == f"{PREFIX}customers"]
         known = registry.learn(customers, list(self._watcher.seen))
         self._final = read_all(servers, OUTPUTS)
-        return judge(asked, known, self._final, PREFIX), asked
+        return judge(asked, known, self._final, PREFIX, due_before_ms), asked
 
     def _compare_readers(self, found: Findings) -> None:
         servers = self._parts.bootstrap_servers

@@ -38,8 +38,17 @@ class Output:
     statuses: Counter[str] = field(default_factory=Counter)
 
 
-def judge(asked: Asked, registry: Registry, records: Iterable[Record], prefix: str) -> Output:
-    """The verdict on everything in the topics; see `Output.findings`."""
+def judge(
+    asked: Asked,
+    registry: Registry,
+    records: Iterable[Record],
+    prefix: str,
+    due_before_ms: int | None = None,
+) -> Output:
+    """The verdict on everything in the topics; see `Output.findings`.
+
+    With `due_before_ms`, of what was asked and due by then; the rest may still be to come.
+    """
     output = Output(Findings())
     for record in records:
         if record.topic == f"{prefix}status":
@@ -49,9 +58,11 @@ def judge(asked: Asked, registry: Registry, records: Iterable[Record], prefix: s
         else:
             _take_message(output, asked, record)
     for place, expected in asked.answers.items():
-        _judge_answer(output, asked, place, expected)
+        if due_before_ms is None or asked.records[place].timestamp_ms < due_before_ms:
+            _judge_answer(output, asked, place, expected)
     for request in asked.requests.values():
-        _judge_request(output, registry, request)
+        if due_before_ms is None or asked.wanted_ms(request) < due_before_ms:
+            _judge_request(output, registry, request)
     strange = output.answers.keys() - {_id(place) for place in asked.answers}
     own = [one for one in strange if not one.startswith(f"{prefix}customers/")]
     output.findings.add("unexpected", f"answers to {own[:3]}", len(own))
