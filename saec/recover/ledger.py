@@ -78,6 +78,9 @@ def scan(
                 tail.batches += 1
                 tail.slices += len(record.slices)
                 named |= {slice_.request_id for slice_ in record.slices}
+                if len(named) >= _PIECE_SLICES:
+                    yield named
+                    named = set()
         yield named
 
 
