@@ -90,6 +90,32 @@ def test_names_that_do_not_count_change_nothing() -> None:
     assert plain.depth >= short.depth
 
 
+@pytest.mark.parametrize("scope", [ONE_SHARD._replace(faults=2), MARKERS_TWO], ids=lambda s: s.name)
+def test_postgresql_always_knows_what_the_ledger_holds(scope: Any) -> None:
+    """As applied or as claimed: `saec.recover.behind` gives no false alarm, and needs the claims.
+
+    Only the ledger's end is read before the database; what stands there by then counts.
+    """
+
+    class Known(Dispatch):
+        claims = True
+
+        def canonical(self, state: Any) -> Any:  # type: ignore[override]
+            reached = super().canonical(state)
+            for row, ledger in zip(reached.rows, reached.ledgers, strict=True):
+                known = max([row.batch_no, *(claim[0] for claim in row.claims if self.claims)])
+                for entry in ledger[row.offset :]:
+                    unknown = entry.epoch > row.epoch or (entry.slices and entry.number > known)
+                    if entry.producer <= 0 and unknown:
+                        return reached._replace(wrong="unknown to PostgreSQL")
+            return reached
+
+    found = search(Known(scope))
+    assert not found.wrong, readable(found)
+    Known.claims = False
+    assert search(Known(scope)).wrong
+
+
 def test_the_model_goes_through_every_step() -> None:
     """A step that never happens would be checked in vain."""
     seen = _labels(Dispatch(ONE_SHARD._replace(faults=2)))
