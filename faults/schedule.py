@@ -116,14 +116,19 @@ class Faults:
         if not self.only:
             for role in self._decks:
                 self._spawn(self._play_deck, role)
-        kinds = list(self.only or SHARES)
-        weights = [1 if self.only else SHARES[kind] for kind in kinds]
+        kinds: list[str] = []
         while self._is_on():
-            kind = self._chance.choices(kinds, weights)[0]
-            self._spawn(self._strike, kind, _fork(self._chance))
+            kinds = kinds or self._draw_kinds()
+            self._spawn(self._strike, kinds.pop(), _fork(self._chance))
             self.stopping.wait(every_s * self._chance.uniform(0.5, 1.5))
         for thread in list(self._threads):
             thread.join(90)
+
+    def _draw_kinds(self) -> list[str]:
+        """The next kinds: by their shares, or those wanted, each as often as any other."""
+        if self.only:
+            return self._chance.sample(self.only, len(self.only))
+        return self._chance.choices(list(SHARES), list(SHARES.values()))
 
     def _is_on(self) -> bool:
         return time.monotonic() < self._deadline_s and not self.stopping.is_set()
