@@ -8,6 +8,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ class Control:
 
     def close(self) -> None:
         """Stop listening."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # else accepting would go on
         self._listener.close()
 
     def _accept(self) -> None:
@@ -81,7 +84,7 @@ class Control:
     def _serve(self, connection: socket.socket) -> None:
         name = role = ""
         line: Any = connection.makefile("rw", buffering=1)
-        try:
+        with connection, suppress(OSError), closing(line):  # it died
             for text in line:
                 verb, _, rest = text.strip().partition(" ")
                 if verb == "hello":
@@ -90,8 +93,6 @@ class Control:
                     line.write("go\n")
                 else:
                     line.write(self._command(name, (role, rest), verb) + "\n")
-        except OSError:
-            return  # it died
 
     def _command(self, name: str, step: Step, when: str) -> str:
         with self._lock:

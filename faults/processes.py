@@ -75,20 +75,22 @@ class Fleet:
 
     def of(self, role: str) -> list[Member]:
         """The processes of a role."""
-        return [member for member in self.members.values() if member.role == role]
+        return [member for member in list(self.members.values()) if member.role == role]
 
     def doom(self, name: str) -> None:
         """The process is about to be killed, by itself or by us; it will be started again."""
-        member = self.members[name]
         with self._lock:
-            if not member.doomed:
+            member = self.members.get(name)  # else it is on its way out
+            if member is not None and not member.doomed:
                 member.doomed = True
                 self.kills[member.role] += 1
 
     def kill(self, name: str) -> None:
         """SIGKILL."""
         self.doom(name)
-        self.members[name].signal(signal.SIGKILL)
+        member = self.members.get(name)
+        if member is not None:
+            member.signal(signal.SIGKILL)
 
     def restart(self, name: str, pause_s: float) -> None:
         """SIGTERM, wait, start again after a pause; the exit code must be 0."""
@@ -115,7 +117,7 @@ class Fleet:
 
     def mend(self) -> None:
         """Let everything through, and wake up whoever is stopped."""
-        for member in self.members.values():
+        for member in list(self.members.values()):
             member.kafka.mend()
             member.postgres.mend()
             member.signal(signal.SIGCONT)

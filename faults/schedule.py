@@ -212,7 +212,9 @@ class Faults:
         caught: list[Proxy] = []
 
         def on_hit(name: str) -> None:
-            member = self.fleet.members[name]
+            member = self.fleet.members.get(name)
+            if member is None:
+                return  # on its way out
             proxy = member.kafka if step in KAFKA_COMMITS else member.postgres
             proxy.freeze(direction)
             caught.append(proxy)
@@ -330,7 +332,9 @@ class Faults:
 
     def _wake(self, name: str, seconds: float) -> None:
         self.stopping.wait(seconds)
-        self.fleet.members[name].signal(signal.SIGCONT)
+        member = self.fleet.members.get(name)
+        if member is not None:
+            member.signal(signal.SIGCONT)
 
     def _dispatch_step(self, chance: random.Random) -> Step:
         """Any step; those between claim and commit the most often, where a zombie could harm."""
