@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test survival faults distress fuzz lint check up lock clean
+.PHONY: help install demo test survival faults checker distress fuzz lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,6 +32,9 @@ survival: $(INSTALLED) ## 20,000 requests while processes are killed: make survi
 
 faults: $(INSTALLED) ## faults at every step of the protocol: make faults SEED=7 MINUTES=60
 	@$(BIN)/python -m faults --seed $(SEED) --minutes $(MINUTES) $(ARGS)
+
+checker: $(INSTALLED) ## every state of a model of the protocol, and what breaks it
+	@$(BIN)/python -m faults.checker --all $(ARGS)
 
 distress: $(INSTALLED) ## a million messages due at once: make distress ARGS="--messages 100000"
 	@$(BIN)/python -m faults.distress $(ARGS)
