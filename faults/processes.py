@@ -60,6 +60,7 @@ class Fleet:
         self._watching = True
         self._lock = threading.RLock()
         self.members: dict[str, Member] = {}
+        self._leaving: dict[str, Member] = {}
         self.ended: list[str] = []
         self.kills: Counter[str] = Counter()
         self.starts = 0
@@ -80,7 +81,7 @@ class Fleet:
     def doom(self, name: str) -> None:
         """The process is about to be killed, by itself or by us; it will be started again."""
         with self._lock:
-            member = self.members.get(name)  # else it is on its way out
+            member = self.members.get(name) or self._leaving.get(name)
             if member is not None and not member.doomed:
                 member.doomed = True
                 self.kills[member.role] += 1
@@ -107,7 +108,7 @@ class Fleet:
     def remove(self, name: str) -> None:
         """SIGTERM, and never again."""
         with self._lock:
-            member = self.members.pop(name)
+            member = self._leaving[name] = self.members.pop(name)
             told = member.resting.is_set()
         if not told:
             self._tell_to_stop(member)
