@@ -240,11 +240,12 @@ class Run:
 
     def _judge(self, due_before_ms: int | None = None) -> tuple[Output, asking.Asked]:
         servers = self._parts.bootstrap_servers
+        # What came out first: what it answers stands in what is read after it.
+        self._final = read_all(servers, OUTPUTS)
         sources = read_all(servers, [f"{PREFIX}requests", f"{PREFIX}customers"])
         asked = asking.understand(r for r in sources if r.topic == f"{PREFIX}requests")
         customers = [r for r in sources if r.topic == f"{PREFIX}customers"]
         known = registry.learn(customers, list(self._watcher.seen))
-        self._final = read_all(servers, OUTPUTS)
         return judge(asked, known, self._final, PREFIX, due_before_ms), asked
 
     def _compare_readers(self, found: Findings) -> None:
