@@ -36,6 +36,7 @@ SHARDS = 8
 SETTLE_S = 120.0
 _LOOK_S = 3.0
 _OVERDUE_S = 60
+_EXTRA_S = 120.0  # how much longer a slow machine may take to come by every step
 _NOT_EXPECTED = ("an error that SAEC did not expect", "Traceback", "Fatal Python error")
 
 Say = Callable[[str], None]
@@ -67,6 +68,7 @@ class Run:
         self._logs.mkdir(parents=True)
         self._found = Findings()
         self._stopping = threading.Event()
+        self._asked_enough = threading.Event()
         self._final: list[Record] = []
         self._noticed_s: float | None = None
         self._judged_s = time.monotonic()
@@ -124,16 +126,18 @@ class Run:
     def _play(self) -> None:
         """Ask and strike for the time planned, or until something is found."""
         seconds = self.plan.minutes * 60
+        extra_s = _EXTRA_S if self.plan.all_steps else 0.0
         workload = Workload(self.plan.seed, _now_ms() + 8_000)
         publisher = threading.Thread(
-            target=self._publish, args=(workload, seconds), daemon=True, name="publisher"
+            target=self._publish, args=(workload, seconds + extra_s), daemon=True, name="publisher"
         )
         sentry = threading.Thread(target=self._stand_sentry, daemon=True, name="sentry")
         publisher.start()
         sentry.start()
         self._stopping.wait(10.0)
-        self._faults.run(max(0.0, seconds - 10.0), self.plan.every_s)
+        self._faults.run(max(0.0, seconds - 10.0), self.plan.every_s, extra_s)
         self._say(f"[{self._at()}] faults are over: healing")
+        self._asked_enough.set()
         self._control.disarm_all()
         self._fleet.mend()
         publisher.join()
@@ -155,7 +159,7 @@ class Run:
         producer.flush()
         pause = threading.Event()
         for event in workload.events(seconds, self.plan.per_second):
-            if self._stopping.is_set():
+            if self._stopping.is_set() or self._asked_enough.is_set():
                 break
             wait_ms = workload.start_ms + event.at_ms - _now_ms()
             if wait_ms > 0:

@@ -103,16 +103,19 @@ class Faults:
             role: Deck(f"{self.seed}/{role}", [step for step in self.steps if step[0] == role])
             for role in {step[0] for step in self.steps}
         }
+        self._deadline_s = self._extra_s = 0.0
         self._threads: list[threading.Thread] = []
         self._down = threading.Lock()
         self._extra = 0
 
-    def run(self, seconds: float, every_s: float) -> None:
+    def run(self, seconds: float, every_s: float, extra_s: float = 0.0) -> None:
         """Strike on average every `every_s`, for `seconds`; then let all of them end.
 
-        Unless only some kinds are wanted, each role dies at its steps meanwhile.
+        Unless only some kinds are wanted, each role dies at its steps meanwhile. It goes on for up
+        to `extra_s` more while a step was not struck yet.
         """
         self._deadline_s = time.monotonic() + seconds
+        self._extra_s = extra_s
         if not self.only:
             for role in self._decks:
                 self._spawn(self._play_deck, role)
@@ -131,7 +134,9 @@ class Faults:
         return self._chance.choices(list(SHARES), list(SHARES.values()))
 
     def _is_on(self) -> bool:
-        return time.monotonic() < self._deadline_s and not self.stopping.is_set()
+        late_s = time.monotonic() - self._deadline_s
+        missing = not all(self.control.struck[step] for step in self.steps)
+        return not self.stopping.is_set() and (late_s < 0 or (missing and late_s < self._extra_s))
 
     def _spawn(self, target: Callable[..., None], *args: Any) -> threading.Thread:
         thread = threading.Thread(target=target, args=args, daemon=True)
