@@ -144,7 +144,7 @@ FOCUS: dict[str, Focus] = {
         (("dispatch", "emit/commit"), ("dispatch", "emit"), ("dispatch", "apply")),
     ),
     "no-owner-epoch": Focus(
-        ("stop at a step",), (("dispatch", "claim"), ("dispatch", "emit"), ("dispatch", "apply"))
+        ("stop at a step",), (("dispatch", "read"), ("dispatch", "emit"), ("dispatch", "apply"))
     ),
     "commit-errors-are-success": Focus(("hang at a step",), (("dispatch", "emit/commit"),)),
     "offsets-before-store": Focus(
