@@ -17,6 +17,7 @@ from saec.dispatch.emit import write_ledger
 from saec.dispatch.errors import HaltError
 from saec.dispatch.resolve import ContradictionError, resolve
 from saec.errors import ConfigurationError
+from saec.kafka import replay
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import TransactionalProducer, fence
 from saec.settings import Settings
@@ -85,15 +86,24 @@ class Takeover:
 
     def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
         """Owner and epoch of what may be taken over, and why the rest may not."""
-        with self.ledger.look() as look_at:
-            answered = look_at.answered_offsets()  # first: ingest stores before it answers
+        # First: ingest stores before it answers.
+        answered = {role: self._answered(role, topic) for role, topic in self._sources.items()}
         with transaction(self.engine) as connection:
-            saved = read_positions(connection, self.settings.topics.requests)
+            saved = {r: read_positions(connection, topic) for r, topic in self._sources.items()}
             seen = shards.look(connection, wanted)
         _check_known(wanted, seen)
-        self._check_reaches_answers(wanted, saved, answered)
+        for role in self._sources:
+            _check_reaches_answers(role, wanted, saved[role], answered[role])
         halted = {shard: look.halted for shard, look in seen.items() if look.halted is not None}
         return {shard: look for shard, look in seen.items() if shard not in halted}, halted
+
+    @property
+    def _sources(self) -> dict[str, str]:
+        topics = self.settings.topics
+        return {"requests": topics.requests, "customers": topics.customers}
+
+    def _answered(self, role: str, topic: str) -> dict[int, int]:
+        return replay.committed_offsets(self.settings, role, topic, wait=False)
 
     def _settled(self, taken: Mapping[int, Owned], wait_s: float) -> dict[int, Ends]:
         """Both ends of each ledger partition, of those where no transaction is open or hanging.
@@ -109,17 +119,6 @@ class Takeover:
                 if len(settled) == len(taken) or late:
                     return settled
                 self.clock.wait(self.stop, _SETTLE_POLL_S)
-
-    def _check_reaches_answers(
-        self, wanted: Collection[int], saved: Mapping[int, int], answered: Mapping[int, int]
-    ) -> None:
-        """Ingest stores before it answers: a database behind the answers was restored.
-
-        It may lack cancels, and what they stopped would go out.
-        """
-        if any(saved.get(partition, 0) < offset for partition, offset in answered.items()):
-            why = "requests were answered that the database does not know: it went back in time"
-            raise HaltError(dict.fromkeys(wanted, why))
 
     def _check_reaches(self, owned: Mapping[int, Owned], ends: Mapping[int, Ends]) -> None:
         behind = {
@@ -181,6 +180,18 @@ class Takeover:
             }
             shards.advance(connection, after)
         return after
+
+
+def _check_reaches_answers(
+    role: str, wanted: Collection[int], saved: Mapping[int, int], answered: Mapping[int, int]
+) -> None:
+    """Ingest stores before it answers: a database behind the answers was restored.
+
+    It may lack cancels, and what they stopped would go out; or what customers said of themselves.
+    """
+    if any(saved.get(partition, 0) < offset for partition, offset in answered.items()):
+        why = f"{role} were answered that the database does not know: it went back in time"
+        raise HaltError(dict.fromkeys(wanted, why))
 
 
 def _check_known(wanted: Collection[int], seen: Mapping[int, Seen]) -> None:

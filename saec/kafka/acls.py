@@ -85,7 +85,8 @@ def _dispatch(settings: Settings) -> Iterator[_Line]:
     yield "dispatch", "topic", names.ledger, ("Read", "Write"), False
     yield "dispatch", "group", settings.group_id("dispatch"), ("Read",), False
     yield "dispatch", "group", settings.group_id("ledger-reader"), ("Describe",), False
-    # How far requests were answered: a database behind that went back in time.
-    yield "dispatch", "group", settings.group_id("requests"), ("Describe",), False
+    # How far they were answered: a database behind that went back in time.
+    for role in ("requests", "customers"):
+        yield "dispatch", "group", settings.group_id(role), ("Describe",), False
     # Of all workers: who takes a shard over fences its last owner by that owner's id.
     yield "dispatch", "transactional-id", f"{prefix}dispatch.", ("Write",), True

@@ -76,21 +76,6 @@ class Look:
         uncommitted = self._offsets(self._uncommitted, shards, OFFSET_END)
         return {s: Ends(start[s], committed[s], uncommitted[s]) for s in shards}
 
-    def answered_offsets(self) -> dict[int, int]:
-        """Up to where requests were answered: partition of saec.requests -> next offset.
-
-        Raises:
-            BrokerUnavailableError: no answer in time.
-        """
-        topic = self._topics.requests
-        listed = _asked("partitions", self._uncommitted.list_topics, topic).topics[topic]
-        if listed.error is not None:
-            raise BrokerUnavailableError(f"the partitions of {topic}: {listed.error}")
-        wanted = [TopicPartition(topic, partition) for partition in listed.partitions]
-        found = _asked("offsets of the requests", self._uncommitted.committed, wanted)
-        _refuse_errors("offsets of the requests", found)
-        return {source.partition: source.offset for source in found if source.offset >= 0}
-
     def _offsets(self, consumer: Consumer, shards: Collection[int], which: int) -> dict[int, int]:
         # A timestamp of -1 or -2 asks for the end or the start.
         wanted = [TopicPartition(self._topics.ledger, shard, which) for shard in shards]
@@ -127,17 +112,13 @@ class Ledger:
     @contextmanager
     def look(self) -> Iterator["Look"]:
         """A look at where things stand. Made anew each time: see `Look`."""
-        committed = clients.consumer(self._settings, self._settings.group_id("ledger-reader"))
-        with closing(committed):
-            # Of the group that answers requests, whose offsets are asked for; it never joins. Of
-            # offsets in an open transaction it does not wait for the end.
-            uncommitted = clients.consumer(
-                self._settings,
-                self._settings.group_id("requests"),
-                **{"isolation.level": "read_uncommitted"},
-            )
-            with closing(uncommitted):
-                yield Look(self._settings, committed, uncommitted)
+        group = self._settings.group_id("ledger-reader")
+        level = {"isolation.level": "read_uncommitted"}
+        with (
+            closing(clients.consumer(self._settings, group)) as committed,
+            closing(clients.consumer(self._settings, group, **level)) as uncommitted,
+        ):
+            yield Look(self._settings, committed, uncommitted)
 
     def read(self, starts: Mapping[int, int], attempt: UUID) -> dict[int, list[LedgerEntry]]:
         """Each shard's records from its start up to, and with, the sentinel of `attempt`.

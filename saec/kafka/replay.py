@@ -70,16 +70,20 @@ def since(settings: Settings, topic: str, at_ms: int) -> dict[int, Stretch]:
     return {p: Stretch(starts.get(p, stretch.end), stretch.end) for p, stretch in whole.items()}
 
 
-def committed_offsets(settings: Settings, role: str, topic: str) -> dict[int, int]:
+def committed_offsets(
+    settings: Settings, role: str, topic: str, *, wait: bool = True
+) -> dict[int, int]:
     """What the group of `role` committed, partition -> next offset.
 
-    Waits for the end of transactions that carry offsets of the group.
+    Waits for the end of transactions that carry offsets of the group, unless told not to: then
+    what they carry is not in the answer.
 
     Raises:
         BrokerUnavailableError: no answer, or such a transaction does not end.
     """
-    bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
-    with closing(_consumer(settings, role)) as consumer:
+    bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S if wait else _TIMEOUT_S
+    isolation = "read_committed" if wait else "read_uncommitted"
+    with closing(_consumer(settings, role, isolation=isolation)) as consumer:
         found = _asked(consumer.committed, _partitions(consumer, topic), timeout=bound_s)
     for source in found:
         if source.error is not None:

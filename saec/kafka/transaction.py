@@ -5,6 +5,7 @@ never used again, because after an error librdkafka's own words do not tell what
 """
 
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -105,7 +106,9 @@ class TransactionalProducer:
             return  # closing it under a call would be worse: that call lets go of it, if ever
         with suppress(Exception):
             self._producer.purge()
-        with suppress(Exception):
+        with suppress(Exception), warnings.catch_warnings():
+            # It would warn that it could not abort what is in doubt anyway.
+            warnings.simplefilter("ignore", RuntimeWarning)
             self._producer.close()
 
     def _doubtless(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -84,18 +84,20 @@ def test_a_halt_that_cannot_be_written_down_holds_all_the_same(
     assert installed.sql("SELECT shard FROM shards WHERE halted IS NOT NULL") == [(1,)]
 
 
+@pytest.mark.parametrize("role", ["requests", "customers"])
 def test_a_database_behind_the_answers_halts_everything(
-    installed: Installed, make_worker: MakeWorker
+    installed: Installed, make_worker: MakeWorker, role: str
 ) -> None:
-    """It was restored from before a request or a cancel that was answered."""
+    """It was restored from before a request, a cancel or a registration that was answered."""
     installed.ask()
     settings = installed.settings
     group = Consumer(
-        {"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id("requests")}
+        {"bootstrap.servers": settings.bootstrap_servers, "group.id": settings.group_id(role)}
     )
-    known = installed.sql("SELECT next_offset FROM positions WHERE topic LIKE '%%requests'")[0][0]
+    saved = installed.sql(f"SELECT next_offset FROM positions WHERE topic LIKE '%%{role}'")
+    known = saved[0][0] if saved else 0
     assert isinstance(known, int)
-    ahead = TopicPartition(settings.topics.requests, 0, known + 1)
+    ahead = TopicPartition(getattr(settings.topics, role), 0, known + 1)
     group.commit(offsets=[ahead], asynchronous=False)
     group.close()
     worker = make_worker()
