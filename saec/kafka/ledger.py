@@ -14,6 +14,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
+    KafkaError,
     KafkaException,
     TopicPartition,
 )
@@ -97,8 +98,14 @@ def _asked(what: str, call: Callable[..., Any], about: Any) -> Any:
 
 def _refuse_errors(what: str, found: Collection[TopicPartition]) -> None:
     for source in found:
-        if source.error is not None:
-            raise BrokerUnavailableError(f"the {what}: {source.error}")
+        if source.error is None:
+            continue
+        if source.error.code() == KafkaError._UNKNOWN_PARTITION:  # noqa: SLF001
+            raise BrokerUnavailableError(
+                f"the {what}: there is no partition {source.partition}; was the topic recreated "
+                "with fewer partitions?"
+            )
+        raise BrokerUnavailableError(f"the {what}: {source.error}")
 
 
 class Ledger:

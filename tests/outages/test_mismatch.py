@@ -17,7 +17,7 @@ from saec.errors import ConfigurationError
 from saec.settings import Settings
 from saec.store.engine import open_engine
 from tests.dispatch.kit import Installed
-from tests.outages.grounds import wait_until
+from tests.outages.grounds import Grounds, wait_until
 from tests.outages.single import Process
 
 REQUESTS, DISPATCH = "consumers.requests", "producers.dispatch"
@@ -204,3 +204,101 @@ def test_retention_that_passed_what_was_not_read(
     wait_until(lambda: len(accepted(installed)) == 4)
     third.stop()
     assert accepted(installed) == Counter([*asked, *other])
+
+
+def test_a_ledger_that_is_replaced_by_a_smaller_one_under_a_worker(
+    settings: Settings, installed: Installed, admin: AdminClient, start: Start
+) -> None:
+    """It stands still and says why; what was sent is not sent again."""
+    installed.register("ana")
+    process = start(DISPATCH)
+    process.wait_for("shards taken over")
+    first = installed.ask()
+    wait_until(lambda: installed.pending() == 0 and installed.claims() == 0)
+    delete_topic(admin, settings.topics.ledger)
+    create_topic(admin, settings.topics.ledger, 1)
+    installed.ask(shard=1)
+    # The next line of a trouble that lasts comes after half a minute.
+    wait_until(
+        lambda: "there is no partition 1; was the topic recreated" in process.log.read_text()
+    )
+    process.stop()
+    assert installed.pending() == 1
+    assert installed.sent() == {(first, "EMAIL", "ana"): 1}
+    said = start(DISPATCH).ends_by_itself()
+    assert "has 1 partitions, the database 2 shards" in said
+
+
+def test_a_ledger_that_is_replaced_by_an_equal_one_under_a_worker(
+    settings: Settings, installed: Installed, admin: AdminClient, start: Start
+) -> None:
+    """Who has it open may go on, as nothing is in doubt; nobody else begins on it unasked."""
+    installed.register("ana")
+    process = start(DISPATCH)
+    process.wait_for("shards taken over")
+    asked = [installed.ask(shard=shard) for shard in (0, 1)]
+    wait_until(lambda: installed.pending() == 0 and installed.claims() == 0)
+    delete_topic(admin, settings.topics.ledger)
+    create_topic(admin, settings.topics.ledger, 2)
+    asked += [installed.ask(shard=shard) for shard in (0, 1)]
+    said = start(DISPATCH).ends_by_itself()
+    assert "this is not the Kafka that the database knows" in said
+    process.stop()
+    sent = installed.sent()
+    assert set(sent.values()) == {1}
+    assert {request for request, _, _ in sent} <= set(asked)
+    assert len(sent) + installed.pending() == len(asked)
+
+
+def test_requests_that_are_replaced_under_a_consumer(
+    settings: Settings, installed: Installed, admin: AdminClient, start: Start
+) -> None:
+    publish(settings, 5)
+    publish(settings, 5, partition=1)
+    process = start(REQUESTS)
+    wait_until(lambda: len(accepted(installed)) == 10)
+    delete_topic(admin, settings.topics.requests)
+    create_topic(admin, settings.topics.requests, 1)
+    publish(settings, 2)
+    assert "was the topic recreated?" in process.ends_by_itself()
+    said = start(REQUESTS).ends_by_itself()
+    assert "this is not the Kafka that the database knows" in said
+    assert set(accepted(installed).values()) == {1}
+
+
+def test_answers_that_have_no_topic_for_a_while(
+    settings: Settings, installed: Installed, admin: AdminClient, start: Start
+) -> None:
+    process = start(REQUESTS)
+    process.wait_for("ready")
+    delete_topic(admin, settings.topics.status)
+    asked = publish(settings, 5)
+    process.wait_for("batch abandoned")
+    installation.init(settings)
+    process.wait_for("working again")
+    process.stop()
+    assert accepted(installed) == Counter(asked)
+
+
+def test_retention_that_passes_a_reader_while_it_is_cut_off(
+    grounds: Grounds, settings: Settings, installed: Installed, start: Start
+) -> None:
+    past_the_proxy = settings.model_copy(update={"bootstrap_servers": grounds.bootstrap_servers})
+    admin = AdminClient({"bootstrap.servers": grounds.bootstrap_servers, "log_level": 0})
+    asked = publish(settings, 2)
+    process = start(REQUESTS)
+    wait_until(lambda: len(accepted(installed)) == 2)
+    grounds.kafka.refuse()
+    try:
+        publish(past_the_proxy, 2)
+        place = TopicPartition(settings.topics.requests, 0, 4)
+        admin.delete_records([place])[place].result(10)
+    finally:
+        grounds.kafka.mend()
+    asked += publish(settings, 1)
+    assert "was the topic recreated?" in process.ends_by_itself()
+    again = start(REQUESTS)
+    line = again.wait_for("partition stopped")
+    assert "partition 0: offsets 2 to 3 were deleted before they were read" in line["error"]
+    again.stop()
+    assert accepted(installed) == Counter(asked[:2])
