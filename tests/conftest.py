@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from saec.settings import Settings
+from tests.privacy import spilled
 
 if TYPE_CHECKING:
     from tests.stack import Installations, Stack
@@ -44,6 +45,13 @@ def pytest_testnodedown(node: Any) -> None:
     used = getattr(node, "workeroutput", {}).get("used")
     if used is not None:
         node.config.stash[USED] = used
+
+
+@pytest.fixture(scope="session", autouse=True)
+def logs_without_personal_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """At the end no log of this run holds an address or a body that a test made up."""
+    yield
+    assert spilled(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture(scope="session")

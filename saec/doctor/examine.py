@@ -106,6 +106,8 @@ def _kafka(survey: Survey) -> tuple[list[Finding], bool]:
         found = f"answers, and shows {len(survey.topics)} topics"
     except BrokerUnavailableError as failure:
         advice = "Check SAEC_BOOTSTRAP_SERVERS and SAEC_KAFKA, and that Kafka runs."
+        if "AUTHORIZATION_FAILED" in str(failure):
+            advice = "Grant this user what the auditor has: `saec acls`, docs/security.md."
         return [error(name, str(failure), advice)], False
     return [Finding(name, Level.OK, found)], True
 

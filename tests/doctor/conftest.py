@@ -7,7 +7,7 @@ from confluent_kafka.admin import AdminClient
 
 from saec.cli.instants import wall_ms
 from saec.doctor.examine import Report, examine
-from saec.doctor.findings import Finding
+from saec.doctor.findings import Finding, Level
 from saec.settings import Settings
 from saec.store.engine import open_engine
 from tests.dispatch.kit import Installed
@@ -26,7 +26,13 @@ def installed(installation: Settings) -> Iterator[Installed]:
 @pytest.fixture
 def report(installation: Settings) -> Callable[..., Report]:
     """Looks at everything; an open transaction may take no time to end."""
-    return lambda **changes: examine(installation.model_copy(update=changes), wall_ms, wait_s=0)
+
+    def look(**changes: object) -> Report:
+        said = examine(installation.model_copy(update=changes), wall_ms, wait_s=0)
+        assert all(bool(f.advice) is (f.level is not Level.OK) for f in said.findings)
+        return said
+
+    return look
 
 
 @pytest.fixture

@@ -67,6 +67,14 @@ def test_a_broker_of_4_3(look: Look, of_4_3: str) -> None:
     assert "KAFKA-20734" in (finding.advice or "")
 
 
+def test_brokers_that_do_not_tell_what_they_speak(
+    look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey.Survey, "api_versions", lambda _: {})
+    (finding,) = look("broker_version")
+    assert (finding.level, "no broker told" in finding.found) == ("warning", True)
+
+
 def test_a_broker_that_does_not_answer(
     report: Callable[..., Report], monkeypatch: pytest.MonkeyPatch
 ) -> None:

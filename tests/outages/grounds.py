@@ -25,7 +25,7 @@ class Grounds(Parts):
 
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
-        self._cluster = data_dir / "postgres" / "cluster"
+        self.cluster = data_dir / "postgres" / "cluster"
         self.kafka = self.kafka_proxy()
         self.postgres = self.postgres_proxy()
         self.stack = Stack(
@@ -50,7 +50,7 @@ class Grounds(Parts):
         hot = "on" if takes_connections else "off"
         self.stack.sql(f"ALTER SYSTEM SET hot_standby = {hot}")
         self.kill_postgres(signal.SIGINT)
-        (self._cluster / "standby.signal").touch()
+        (self.cluster / "standby.signal").touch()
         # Where nobody gets in, starting it ends with the promotion only.
         starting = threading.Thread(target=self.start_postgres)
         starting.start()
@@ -58,8 +58,8 @@ class Grounds(Parts):
         try:
             yield
         finally:
-            (self._cluster / "promote").touch()
-            pid = int((self._cluster / "postmaster.pid").read_text().partition("\n")[0])
+            (self.cluster / "promote").touch()
+            pid = int((self.cluster / "postmaster.pid").read_text().partition("\n")[0])
             os.kill(pid, signal.SIGUSR1)
             starting.join()
             wait_until(lambda: not self._in_recovery(takes_connections=True))

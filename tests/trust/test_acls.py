@@ -174,6 +174,26 @@ def run(*args: str, settings: Settings) -> Any:
     return CliRunner(env={"COLUMNS": "160"}).invoke(app, list(args), env=environment(settings))
 
 
+def test_the_doctor_says_what_it_may_not_see_in_kafka(as_role: AsRole) -> None:
+    """As a process, which may not read the configuration of topics."""
+    said = examine(as_role("dispatch", "reader"), wall_ms, wait_s=0)
+    (finding,) = [f for f in said.findings if f.check == "kafka"]
+    assert (finding.level, "AUTHORIZATION_FAILED" in finding.found) == (Level.ERROR, True)
+    assert "docs/security.md" in (finding.advice or "")
+
+
+def test_the_doctor_says_what_it_may_not_see_in_the_database(as_role: AsRole) -> None:
+    """As a process that has no business with shards; what needs none of them is looked at."""
+    said = examine(as_role("auditor", "customers"), wall_ms, wait_s=0)
+    hidden = [f for f in said.findings if f.found.startswith("could not be looked at")]
+    assert {"halted_shards", "positions"} <= {f.check for f in hidden}
+    assert {(f.level, "docs/security.md" in (f.advice or "")) for f in hidden} == {
+        (Level.ERROR, True)
+    }
+    fine = {f.check for f in said.findings if f.level is Level.OK}
+    assert {"kafka", "schema", "retention"} <= fine
+
+
 def test_a_wrong_password_is_named_as_such_and_shown_nowhere(
     secured: Secured, as_role: AsRole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,16 +207,26 @@ def test_a_wrong_password_is_named_as_such_and_shown_nowhere(
     log = tmp_path / "log"
     commands = (
         ["doctor", "--json"],
+        ["doctor"],
+        ["settings"],
         ["settings", "--json"],
+        ["settings", "--markdown"],
+        ["acls"],
+        ["acls", "--postgres"],
         ["init"],
         ["pending"],
+        ["status", str(uuid.uuid4())],
+        ["tail", "status"],
         ["cancel", str(uuid.uuid4()), "--requester", "x"],
+        ["customers", "erase", "42"],
+        ["recover"],
     )
     with process("consumers.requests", wrong, log):
         outputs = [run(*command, settings=wrong).output for command in commands]
         wait_until(lambda: log.stat().st_size > 0)
     assert "uthentication failed" in outputs[0]
     assert [text for text in (*outputs, log.read_text()) if secret in text] == []
+    assert [text for text in outputs if "Traceback" in text] == []
     assert secret not in repr(wrong)
 
 
