@@ -19,6 +19,7 @@ from saec.settings import Settings
 
 _FULL_QUEUE_WAIT_S = 5.0
 _EXTRA_COMMIT_S = 5.0
+_LISTEN_EVERY_S = 0.1
 
 
 class InDoubtError(SaecError):
@@ -86,7 +87,7 @@ class TransactionalProducer:
         positions = [TopicPartition(*source, offset) for source, offset in offsets.items()]
         send = self._producer.send_offsets_to_transaction
         try:
-            _in_time(lambda: send(positions, group, self._timeout_s), self._timeout_s)
+            self._in_time(lambda: send(positions, group, self._timeout_s))
         except Exception as error:
             self._hangs = isinstance(error, _HangsError)
             raise InDoubtError(_describe(error)) from None
@@ -111,6 +112,27 @@ class TransactionalProducer:
             warnings.simplefilter("ignore", RuntimeWarning)
             self._producer.close()
 
+    def _in_time(self, call: Callable[[], Any]) -> None:
+        failures: list[Exception] = []
+
+        def run() -> None:
+            try:
+                call()
+            except Exception as error:
+                failures.append(error)
+
+        thread = threading.Thread(target=run, daemon=True, name="send offsets")
+        thread.start()
+        for _ in range(int(self._timeout_s / _LISTEN_EVERY_S)):
+            thread.join(_LISTEN_EVERY_S)
+            if not thread.is_alive():
+                break
+            self._producer.poll(0)  # what the client says of its connections is heard meanwhile
+        else:
+            raise _HangsError(f"no answer in {self._timeout_s} s")
+        if failures:
+            raise failures[0]
+
     def _doubtless(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
             call(*args, **kwargs)
@@ -129,25 +151,6 @@ def fence(settings: Settings, transactional_id: str) -> None:
 
 class _HangsError(Exception):
     """A call did not come back."""
-
-
-def _in_time(call: Callable[[], Any], bound_s: float) -> None:
-    """Make a call that may never come back; it is left behind when it takes longer."""
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            call()
-        except Exception as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name="send offsets")
-    thread.start()
-    thread.join(bound_s)
-    if thread.is_alive():
-        raise _HangsError(f"no answer in {bound_s} s")
-    if failures:
-        raise failures[0]
 
 
 def _describe(error: Exception) -> str:

@@ -112,8 +112,10 @@ class Scene:
         return len(self.lines())
 
     def lines(self, since: int = 0) -> list[Line]:
-        """The lines of all processes; each is one JSON object."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()[since:]]
+        """The finished lines of all processes; each is one JSON object."""
+        whole = self.log.read_text().rpartition("\n")[0].splitlines()[since:]
+        assert not (foreign := [line for line in whole if not line.startswith("{")]), foreign
+        return [json.loads(line) for line in whole]
 
     def wait_for(self, event: str, role: str, since: int) -> Line:
         """Wait for a line of a process; returns it."""

@@ -75,7 +75,7 @@ def test_an_outage_in_the_middle(scene: Scene, outage: Callable[[Grounds], None]
     scene.settle()
     told = scene.told(mark)
     if outage is kill_broker:
-        assert {(role, "Kafka does not answer") for role in ROLES} <= set(told)
+        assert {(role, "Kafka does not answer") for role in ROLES} <= set(told), scene.lines(mark)
     if outage is kill_postgres:
         assert {("dispatch", "round abandoned"), ("requests", "batch abandoned")} == set(told)
     # An outage and its end, and what follows from it; not a line for each attempt.
