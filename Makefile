@@ -20,10 +20,10 @@ install: $(INSTALLED) ## install everything into .venv, from requirements.lock
 demo: $(INSTALLED) ## run the main job on a real Kafka and PostgreSQL, in under a minute
 	@$(BIN)/saec demo
 
-# Two at a time, each with a Kafka and a PostgreSQL of its own, since they wait more than they work;
+# Three at a time, each with a Kafka and a PostgreSQL of its own, since they wait more than they work;
 # a file stays together, and the files in their order, in which the longest are not the last.
 test: $(INSTALLED) ## run the tests: make test ARGS="-k cancel"
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 SEED ?= 1
 MINUTES ?= 3
