@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test survival faults checker distress fuzz lint check up lock clean
+.PHONY: help install demo test survival faults checker distress fuzz bench lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,10 @@ fuzz: $(INSTALLED) ## feed the decoder with mutated input: make fuzz SECONDS=600
 		-rss_limit_mb=1024 -artifact_prefix=fuzz/corpus/ .fuzz fuzz/corpus
 	@$(BIN)/python -m fuzz.decoder -merge=1 -max_len=4096 fuzz/corpus .fuzz
 
+PART ?= all
+bench: $(INSTALLED) ## how fast it is, beside what limits it; each part alone: make bench PART=burst
+	@$(BIN)/python -m bench $(PART) $(ARGS)
+
 lint: $(INSTALLED) ## ruff, its formatter, mypy --strict, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -73,7 +77,7 @@ lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 
 clean: ## remove .venv and what tools left behind; not the data of make up
-	rm -rf $(VENV) .fuzz dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .fuzz .bench dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock pyproject.toml

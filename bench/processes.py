@@ -1,0 +1,82 @@
+"""SAEC's processes as they run in production, started and ended by the benchmark.
+
+Invariant: whoever is started here is gone at the end of its block.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.meter import Meter
+from bench.site import Site
+
+ROOT = Path(__file__).resolve().parents[1]
+ROLES = {
+    "requests": "consumers.requests",
+    "customers": "consumers.customers",
+    "dispatch": "producers.dispatch",
+}
+_STOP_S = 20.0
+
+
+class Member:
+    """One process."""
+
+    def __init__(self, site: Site, role: str, log: Path, instance: str | None = None) -> None:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SAEC_")} | {
+            "SAEC_BOOTSTRAP_SERVERS": site.settings.bootstrap_servers,
+            "SAEC_DATABASE_URL": site.settings.database_url,
+            "SAEC_TOPIC_PREFIX": site.settings.topic_prefix,
+        }
+        if instance is not None:
+            environment["SAEC_INSTANCE"] = instance
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", ROLES[role]], cwd=ROOT, env=environment, stderr=output
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and wait until it is gone.
+
+        Raises:
+            RuntimeError: it did not end as it should.
+        """
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError("a process did not stop when told to") from None
+        if code not in {0, -signal.SIGTERM}:
+            raise RuntimeError(f"a process ended with {code}")
+
+
+@contextmanager
+def running(site: Site, log: Path, meter: Meter, **counts: int) -> Iterator[list[Member]]:
+    """So many processes of each role, weighed while they run: `dispatch=2`."""
+    members: list[Member] = []
+    try:
+        for role, count in counts.items():
+            for number in range(1, count + 1):
+                member = Member(site, role, log)
+                members.append(member)
+                meter.watch(f"{role} {number}", member.pid)
+        yield members
+    finally:
+        for member in members:
+            member.stop()
