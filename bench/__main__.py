@@ -7,12 +7,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import burst
+from bench import burst, ingest
 from bench.lab import lab
 from bench.part import Options, Part
 from bench.say import say
 
-PARTS: tuple[Part, ...] = (burst.PART,)
+PARTS: tuple[Part, ...] = (burst.PART, ingest.PART)
 RESULTS = Path(".bench")
 
 
