@@ -7,12 +7,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import burst, ingest
+from bench import burst, campaign, idle, ingest, lateness, restart
 from bench.lab import lab
 from bench.part import Options, Part
 from bench.say import say
 
-PARTS: tuple[Part, ...] = (burst.PART, ingest.PART)
+PARTS: tuple[Part, ...] = (
+    burst.PART,
+    campaign.PART,
+    ingest.PART,
+    lateness.PART,
+    restart.PART,
+    idle.PART,
+)
 RESULTS = Path(".bench")
 
 

@@ -8,27 +8,22 @@ import argparse
 from dataclasses import replace
 
 from bench import preload
-from bench.instants import check_ahead, now_ms, pause, wait_until_ms
+from bench.at_once import LOOK_S, sent_at_once, topics, wait_for_all
 from bench.lab import Lab
 from bench.machine import described
 from bench.meter import Meter
 from bench.outcome import Outcome, Run
 from bench.part import Options, Part, numbers, sizes
-from bench.processes import running
 from bench.ratios import rotated
 from bench.raw import Range, between, ends, raw
-from bench.reader import Reader, reading
-from bench.say import Progress, say
+from bench.reader import reading
+from bench.say import say
 from bench.seen import judge
 from bench.site import Site
 from bench.workload import Singles
-from saec.contracts.events import Channel
 
-LOOK_S = 0.05
-LONGEST_PAUSE_S = 60.0
 RAW = "raw producer"
 WARM_UP = "warm up"
-_STORED_PER_S = 12_000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -71,36 +66,18 @@ def run(lab: Lab, given: Options) -> Outcome:
 
 def warm_up(lab: Lab, site: Site, given: Options) -> Range:
     """One run that does not count; where its records are."""
-    topics = [site.settings.topics.dispatch[Channel.EMAIL]]
-    before = ends(lab.bootstrap_servers, topics)
-    done = saec_run(lab, site, given, 1, WARM_UP)
-    say(f"  {done.text()}")
-    return between(before, ends(lab.bootstrap_servers, topics))
+    before = ends(lab.bootstrap_servers, topics(site))
+    say(f"  {saec_run(lab, site, given, 1, WARM_UP).text()}")
+    return between(before, ends(lab.bootstrap_servers, topics(site)))
 
 
 def saec_run(lab: Lab, site: Site, given: Options, workers: int, label: str) -> Run:
-    """Store, wait until it is due, and see it come."""
-    site.empty()
-    topics = [site.settings.topics.dispatch[Channel.EMAIL]]
-    with (
-        Meter(lab.pids) as meter,
-        reading(lab.bootstrap_servers, topics, lab.fresh("seen"), look_every_s=LOOK_S) as reader,
-        running(site, lab.processes_log, meter, dispatch=workers),
-    ):
-        meter.watch("reader", reader.pid)
-        site.wait_until_owned(workers)
-        due_ms = now_ms() + round((given.lead + given.messages / _STORED_PER_S) * 1000)
-        asked = Singles(f"burst {label}", (due_ms,) * given.messages, given.customers)
-        preload.singles(site, asked)
-        site.settle()
-        check_ahead(due_ms)
-        wait_until_ms(due_ms)
-        meter.restart()
-        _wait_for_all(reader, given.messages)
-        weights = meter.weights()
-        pause(given.linger)
-        seen = judge(reader.finish(), asked.expected())
-    return Run(seen.rate, seen, weights)
+    """One run of SAEC."""
+
+    def asked(due_ms: int) -> Singles:
+        return Singles(f"burst {label}", (due_ms,) * given.messages, given.customers)
+
+    return sent_at_once(lab, site, given, asked, workers=workers, rows=given.messages)
 
 
 def raw_run(lab: Lab, site: Site, copied: Range, given: Options) -> Run:
@@ -116,15 +93,10 @@ def raw_run(lab: Lab, site: Site, copied: Range, given: Options) -> Run:
         site.settle()
         meter.restart()
         producer.go()
-        _wait_for_all(r, given.messages)
+        wait_for_all(r, given.messages)
         weights = meter.weights()
         seen = replace(judge(r.finish(), asked.expected()), lateness=None)
     return Run(seen.rate, seen, weights)
-
-
-def _wait_for_all(reader: Reader, messages: int) -> None:
-    progress = Progress("messages seen", messages)
-    reader.wait_for(messages, longest_pause_s=LONGEST_PAUSE_S, told=progress.at)
 
 
 PART = Part(

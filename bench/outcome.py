@@ -69,7 +69,11 @@ class Outcome:
     def rates(self) -> None:
         """Take the rate of each side as a figure."""
         for side in self.sides:
-            self.figures[f"{side}, per second"] = Spread.of(self.values(side, lambda run: run.rate))
+            self.figure(f"{side}, per second", side, lambda run: run.rate)
+
+    def figure(self, name: str, side: str, of: Callable[[Run], float]) -> None:
+        """Take one value of each run of a side as a figure."""
+        self.figures[name] = Spread.of(self.values(side, of))
 
     def compare(self, name: str, over: str, under: str, of: Callable[[Run], float]) -> None:
         """One side over the other, round by round."""
@@ -85,7 +89,7 @@ class Outcome:
     def text(self) -> str:
         """For people."""
         lines = [f"{self.part}: {'exact' if self.exact else 'NOT EXACT, see the runs'}"]
-        lines += [table(self.figures, 1), table(self.ratios, 3)]
+        lines += [table(self.figures), table(self.ratios)]
         return "\n".join(line for line in lines if line)
 
     def write(self, path: Path) -> None:
@@ -101,6 +105,21 @@ class Outcome:
             "sides": {side: [run.fields() for run in runs] for side, runs in self.sides.items()},
         }
         path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def extra(name: str) -> Callable[[Run], float]:
+    """What takes this value of what only one part measures."""
+    return lambda run: float(run.extra[name])
+
+
+def cpu_percent(process: str) -> Callable[[Run], float]:
+    """What takes how much of a core a process took."""
+    return lambda run: run.weights[process].cpu_share * 100
+
+
+def peak_mb(process: str) -> Callable[[Run], float]:
+    """What takes how much memory a process took."""
+    return lambda run: run.weights[process].peak_mb
 
 
 def _is_short(value: object) -> bool:

@@ -6,12 +6,13 @@ the source positions are nobody's. A large load is indexed afterwards, and the t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import assert_never
 
 from psycopg2 import extensions
 
 from bench.say import Progress, counted
 from bench.site import Site
-from bench.workload import MESSAGE, REQUESTER, Campaign, Singles
+from bench.workload import MESSAGE, REQUESTER, Asked, Campaign, Singles
 from saec.contracts.dispatch import encode_message
 from saec.contracts.events import Lane, channels_to_bits
 from saec.ingest.slices import MESSAGE_SCHEMA_VERSION
@@ -82,6 +83,17 @@ def registry(site: Site, customers: int) -> None:
         for chunk in counted("customers", chunks, customers - known):
             cursor.execute(_REGISTRY, {"first": chunk[0], "last": chunk[-1]})
     site.settle(("customers",))
+
+
+def store(site: Site, asked: Asked) -> None:
+    """Store what is asked for, and what is pending of it."""
+    match asked:
+        case Singles():
+            singles(site, asked)
+        case Campaign():
+            campaign(site, asked)
+        case _:
+            assert_never(asked)
 
 
 def singles(site: Site, asked: Singles) -> None:

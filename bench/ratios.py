@@ -24,11 +24,9 @@ class Spread:
         """Of at least one value."""
         return cls(statistics.median(values), min(values), max(values), tuple(values))
 
-    def text(self, digits: int = 2) -> str:
+    def text(self) -> str:
         """The median, and from where to where."""
-        return (
-            f"{self.median:,.{digits}f} ({self.lowest:,.{digits}f} to {self.highest:,.{digits}f})"
-        )
+        return f"{shown(self.median)} ({shown(self.lowest)} to {shown(self.highest)})"
 
     def fields(self) -> dict[str, Any]:
         """For the results file."""
@@ -46,7 +44,13 @@ def rotated(sides: Sequence[str], round_no: int) -> list[str]:
     return [*sides[shift:], *sides[:shift]]
 
 
-def table(figures: Mapping[str, Spread], digits: int = 2) -> str:
+def shown(value: float) -> str:
+    """With as many digits as it has meaning in."""
+    digits = 0 if value >= 1_000 else 1 if value >= 10 else 3
+    return f"{value:,.{digits}f}"
+
+
+def table(figures: Mapping[str, Spread]) -> str:
     """The figures, one a line."""
     width = max(map(len, figures), default=0)
-    return "\n".join(f"  {name:<{width}}  {one.text(digits)}" for name, one in figures.items())
+    return "\n".join(f"  {name:<{width}}  {one.text()}" for name, one in figures.items())

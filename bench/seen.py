@@ -3,6 +3,7 @@
 Invariant: every id that was read counts once: as expected, as a double, or as nobody's.
 """
 
+import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,10 +108,14 @@ def judge(readings: Readings, expected: Mapping[bytes, int]) -> Seen:
     )
 
 
-def waits_ms(readings: Readings, expected: Mapping[bytes, int]) -> list[tuple[int, float]]:
-    """(when it was due, how late it was read), in ms, of each expected record."""
+def waits_ms(
+    readings: Readings, asked: Mapping[bytes, int], others: Mapping[bytes, int]
+) -> list[float]:
+    """How late each of `asked` was read; with `others` of those due while others were read."""
+    came_ms = [at_us / 1000 for id_, at_us in readings.records() if id_ in others]
+    first_ms, last_ms = (min(came_ms), max(came_ms)) if came_ms else (0.0, math.inf)
     return [
-        (expected[id_], at_us / 1000 - expected[id_])
+        at_us / 1000 - asked[id_]
         for id_, at_us in readings.records()
-        if id_ in expected
+        if id_ in asked and first_ms <= asked[id_] <= last_ms
     ]

@@ -6,7 +6,7 @@ are made from the same values, so that a reader's ids are compared with what was
 
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import md5
 
 from saec.contracts import dispatch
@@ -27,9 +27,10 @@ class Singles:
     def __len__(self) -> int:
         return len(self.dues_ms)
 
-    def first(self, count: int) -> "Singles":
-        """The first of them alone."""
-        return replace(self, dues_ms=self.dues_ms[:count])
+    @property
+    def messages(self) -> int:
+        """How many messages come of them: one each."""
+        return len(self)
 
     def request_ids(self) -> Iterator[uuid.UUID]:
         """The ids, in order."""
@@ -89,6 +90,9 @@ class Campaign:
             for member in self.members(number)
             for channel in self.channels
         }
+
+
+Asked = Singles | Campaign
 
 
 def request_id(label: str, number: int) -> uuid.UUID:

@@ -1,5 +1,6 @@
 """What is stored for a run is what ingest makes of the same requests."""
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,8 @@ import pytest
 from bench import preload
 from bench.events import AVRO, JSON, encoded
 from bench.site import Site
-from bench.workload import Singles
+from bench.workload import MESSAGE, REQUESTER, Campaign, Singles
+from saec.contracts.events import Channel
 from saec.ingest.requests import RequestIntake
 from saec.kafka.records import Incoming
 from saec.store.engine import open_engine
@@ -54,8 +56,7 @@ def ingested(site: Site, values: list[bytes]) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("encoding", [AVRO, JSON])
-@pytest.mark.parametrize("index_later", [0, 8])
+@pytest.mark.parametrize(("encoding", "index_later"), [(AVRO, 0), (JSON, 8)])
 def test_single_requests(
     site: Site, encoding: str, index_later: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,3 +79,26 @@ def test_single_requests(
         ],
     )
     assert stored(site) == ours
+
+
+def test_a_campaign(site: Site) -> None:
+    asked = Campaign("y", NOW_MS, 1_300, (Channel.EMAIL, Channel.SMS), per_request=700)
+    preload.store(site, asked)
+    ours = stored(site, "request_id, slice_no")
+    assert sum(row[8] for row in ours[0]) == asked.messages == len(asked.expected())
+    site.empty()
+    events = [
+        {
+            "type": "saec.v1.ScheduleRequested",
+            "id": str(id_),
+            "requester": REQUESTER,
+            "campaign_id": asked.label,
+            "channels": list(asked.channels),
+            "customers": [f"c{member}" for member in asked.members(number)],
+            "due_at": NOW_MS,
+            "message": {"body": MESSAGE.body.decode(), "content_type": MESSAGE.content_type},
+        }
+        for number, id_ in enumerate(asked.request_ids(), 1)
+    ]
+    ingested(site, [json.dumps(event).encode() for event in events])
+    assert stored(site, "request_id, slice_no") == ours

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.seen import Lateness, Readings, judge
+from bench.lateness import histogram
+from bench.restart import first_after
+from bench.seen import Lateness, Readings, judge, waits_ms
 
 DUE_MS = 1_800_000_000_000
 A, B, C, OTHER = (str(uuid.UUID(int=number)).encode() for number in range(1, 5))
@@ -76,3 +78,24 @@ def test_what_a_reader_wrote_is_what_is_judged(tmp_path: Path) -> None:
         (B, DUE_MS * 1000 + 500_000),
         (C, DUE_MS * 1000 + 500_000),
     ]
+
+
+def test_lateness_beside_others_is_of_what_came_due_while_they_were_read() -> None:
+    at = [str(uuid.UUID(int=100 + n)).encode() for n in range(4)]
+    asked = dict(zip(at, (DUE_MS, DUE_MS + 100, DUE_MS + 200, DUE_MS + 300), strict=True))
+    others = {A: DUE_MS, B: DUE_MS}
+    looks = readings((50, [at[0], A]), (150, [at[1]]), (250, [B, at[2]]), (700, [at[3]]))
+    assert waits_ms(looks, asked, others) == [50, 50]  # the 2nd and the 3rd
+    assert waits_ms(looks, asked, {}) == [50, 50, 50, 400]
+
+
+def test_the_first_record_after_a_restart_is_the_first_one_not_seen_before_it() -> None:
+    looks = readings((10, [A, B]), (20, [C]), (900, [OTHER]))
+    assert first_after(looks, 3) == (DUE_MS + 900) * 1000
+    assert first_after(looks, 2) == (DUE_MS + 20) * 1000
+    with pytest.raises(ValueError, match="nothing"):
+        first_after(looks, 4)
+
+
+def test_a_histogram_counts_whole_milliseconds() -> None:
+    assert histogram([0.2, 3.9, 3.1, 12.0]) == [(0, 1), (3, 2), (12, 1)]
