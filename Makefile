@@ -1,6 +1,6 @@
 # One command for each thing a developer does. Needs make and Python 3.11 or newer, nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help install demo test survival faults checker distress fuzz bench lint check up lock clean
+.PHONY: help install demo test survival faults checker distress fuzz bench guard profile lint check up lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,8 +49,14 @@ fuzz: $(INSTALLED) ## feed the decoder with mutated input: make fuzz SECONDS=600
 	@$(BIN)/python -m fuzz.decoder -merge=1 -max_len=4096 fuzz/corpus .fuzz
 
 PART ?= all
-bench: $(INSTALLED) ## how fast it is, beside what limits it; each part alone: make bench PART=burst
+bench: $(VENV)/.bench ## how fast it is, beside what limits it; a part alone: make bench PART=burst
 	@$(BIN)/python -m bench $(PART) $(ARGS)
+
+guard: $(INSTALLED) ## small runs, beside the ratios that are committed
+	@$(BIN)/python -m bench guard $(ARGS)
+
+profile: $(VENV)/.bench ## a flame graph of a worker in the burst, in .bench/flame.svg
+	@$(BIN)/python -m bench profile $(ARGS)
 
 lint: $(INSTALLED) ## ruff, its formatter, mypy --strict, import-linter
 	@$(BIN)/ruff check .
@@ -74,11 +80,17 @@ lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	@sed -n 's/^fuzz = \["\(.*\)"\]$$/\1/p' pyproject.toml | \
 		$(COMPILE) --constraint requirements.lock - -o requirements-fuzz.lock
+	@$(COMPILE) --constraint requirements.lock --extra bench pyproject.toml -o requirements-bench.lock
 	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 
 clean: ## remove .venv and what tools left behind; not the data of make up
 	rm -rf $(VENV) .fuzz .bench dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.bench: $(INSTALLED) requirements-bench.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-bench.lock
+	@touch $@
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { \

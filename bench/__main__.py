@@ -1,74 +1,100 @@
 """The commands: `python -m bench burst`, and so on; `python -m bench all` for every part.
 
-Exits with 1 when a reader did not see exactly what was asked for.
+Exits with 1 when a reader did not see exactly what was asked for, or the guard found something.
 """
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench import burst, campaign, idle, ingest, lateness, restart
-from bench.lab import lab
+from bench import burst, campaign, guard, idle, ingest, lateness, plots, profile, restart
+from bench.lab import Lab, lab
 from bench.part import Options, Part
 from bench.say import say
 
-PARTS: tuple[Part, ...] = (
-    burst.PART,
-    campaign.PART,
-    ingest.PART,
-    lateness.PART,
-    restart.PART,
-    idle.PART,
-)
+PARTS = (burst.PART, campaign.PART, ingest.PART, lateness.PART, restart.PART, idle.PART)
 RESULTS = Path(".bench")
 
 
+@dataclass(frozen=True)
+class Command:
+    """What can be asked for. `run` says whether all is well."""
+
+    name: str
+    what: str
+    example: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Options], bool]
+
+
 def main() -> int:
-    """Run one part, or all of them on the same Kafka and PostgreSQL."""
-    given = _arguments()
-    parts = [part for part in PARTS if given.part in {"all", part.name}]
-    exact = True
-    with lab() as parts_of_the_run:
-        for part in parts:
-            say(f"== {part.name}")
-            options = given if given.part != "all" else _defaults(part)
-            outcome = part.run(parts_of_the_run, options)
-            outcome.write(given.results / f"{part.name}.json")
-            sys.stdout.write(outcome.text() + "\n")
-            exact = exact and outcome.exact
-    say(f"results: {given.results}")
-    return 0 if exact else 1
-
-
-def _arguments() -> Options:
+    """Run what is asked for."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description=__doc__,
         epilog="Example: python -m bench burst --messages 20000",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    for part in PARTS:
-        _add_results(_add(commands, part))
-    every = commands.add_parser(
-        "all", help="every part, at full size", epilog="Example: python -m bench all"
-    )
-    _add_results(every)
-    return parser.parse_args()
+    chosen = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = {command.name: command for command in _commands()}
+    for command in commands.values():
+        added = chosen.add_parser(
+            command.name,
+            help=command.what.partition("\n")[0],
+            description=command.what,
+            epilog=f"Example: {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_options(added)
+    given = parser.parse_args()
+    return 0 if commands[given.command].run(given) else 1
 
 
-def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", part: Part
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        part.name,
-        help=part.what.partition("\n")[0],
-        description=part.what,
-        epilog=f"Example: {part.example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _commands() -> Sequence[Command]:
+    return (
+        *(_command(part) for part in PARTS),
+        Command("all", "Every part, at full size.", "python -m bench all", _add_results, _run_all),
+        Command("guard", guard.WHAT, guard.EXAMPLE, guard.add_options, _in_lab(guard.run)),
+        Command(
+            "profile", profile.WHAT, profile.EXAMPLE, profile.add_options, _in_lab(profile.run)
+        ),
+        Command("plots", plots.WHAT, plots.EXAMPLE, plots.add_options, plots.run),
     )
-    part.add_options(command)
-    return command
+
+
+def _command(part: Part) -> Command:
+    def add_options(parser: argparse.ArgumentParser) -> None:
+        part.add_options(parser)
+        _add_results(parser)
+
+    def run(running: Lab, given: Options) -> bool:
+        return _run_part(running, part, given, given.results)
+
+    return Command(part.name, part.what, part.example, add_options, _in_lab(run))
+
+
+def _in_lab(run: Callable[[Lab, Options], bool]) -> Callable[[Options], bool]:
+    def started(given: Options) -> bool:
+        with lab() as running:
+            return run(running, given)
+
+    return started
+
+
+def _run_all(given: Options) -> bool:
+    with lab() as running:
+        found = [_run_part(running, part, _defaults(part), given.results) for part in PARTS]
+    return all(found)
+
+
+def _run_part(running: Lab, part: Part, given: Options, results: Path) -> bool:
+    say(f"== {part.name}")
+    outcome = part.run(running, given)
+    outcome.write(results / f"{part.name}.json")
+    say(outcome.text())
+    return outcome.exact
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from bench.site import Site
 from bench.workload import Asked
 from saec.contracts.events import Channel
 
-LOOK_S = 0.05
+LOOK_S = 0.01
 _LONGEST_PAUSE_S = 60.0
 _STORED_PER_S = 12_000
 

@@ -101,7 +101,7 @@ def raw_run(lab: Lab, site: Site, copied: Range, given: Options) -> Run:
 
 PART = Part(
     "burst",
-    __doc__,
+    __doc__ or "",
     "python -m bench burst --messages 20000 --rounds 3",
     add_options,
     run,

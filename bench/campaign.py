@@ -63,7 +63,7 @@ def campaign_run(lab: Lab, site: Site, given: Options, label: str) -> Run:
 
 PART = Part(
     "campaign",
-    __doc__,
+    __doc__ or "",
     "python -m bench campaign --recipients 50000 --messages 20000",
     add_options,
     run,

@@ -53,7 +53,7 @@ def watched(lab: Lab, site: Site, given: Options) -> Run:
 
 PART = Part(
     "idle",
-    __doc__,
+    __doc__ or "",
     "python -m bench idle --pending 0,100000 --seconds 5 --rounds 1",
     add_options,
     run,

@@ -25,7 +25,7 @@ from bench.site import Site
 from bench.workload import Singles
 
 COPY = "COPY"
-_LOOK_S = 0.05
+_LOOK_S = 0.01
 _LONGEST_PAUSE_S = 60.0
 _AHEAD_MS = 30 * 86_400_000
 _TABLES = ("requests", "pending")
@@ -135,7 +135,7 @@ def copy_run(site: Site, rows: Rows, given: Options) -> Run:
 
 PART = Part(
     "ingest",
-    __doc__,
+    __doc__ or "",
     "python -m bench ingest --requests 50000 --rounds 3",
     add_options,
     run,

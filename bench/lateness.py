@@ -1,7 +1,8 @@
 """Lateness: a steady stream of due messages, from when each is due to when a reader has it.
 
 With nothing and with much that is pending for later, while requests come in; and while a campaign
-goes out, beside the same without one. Every setting runs once a round.
+goes out, beside the same without one. Beside all of them a transactional producer that has in
+memory what is due when, and nothing else to do. Every setting runs once a round.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from bench.at_once import topics, wait_for_all
 from bench.events import fed
 from bench.instants import check_ahead, now_ms, pause, wait_until_ms
 from bench.lab import Lab
+from bench.limit_stream import limit_stream
 from bench.machine import described
 from bench.meter import Meter, Weight
 from bench.outcome import Outcome, Run, extra
@@ -29,7 +31,7 @@ from bench.site import Site
 from bench.workload import Campaign, Singles
 from saec.contracts.events import Channel
 
-IDLE, CAMPAIGN = "no campaign", "campaign"
+IDLE, CAMPAIGN, LIMIT = "no campaign", "campaign", "raw producer"
 _SHARES = ("p50_ms", "p99_ms", "p999_ms", "max_ms")
 _CAMPAIGN_AFTER_S = 5.0
 _WARM_UP_S = 10.0
@@ -68,8 +70,11 @@ def run(lab: Lab, given: Options) -> Outcome:
     short = Options(**vars(given) | {"seconds": min(given.seconds, _WARM_UP_S)})
     say(f"  {stream(lab, short, next(iter(settings.values())), 'warm up').text()}")
     for number in range(given.rounds):
-        for name in rotated(list(settings), number):
-            done = stream(lab, given, settings[name], f"{name} {number}")
+        for name in rotated([*settings, LIMIT], number):
+            if name == LIMIT:
+                done = limit(lab, given, f"{name} {number}")
+            else:
+                done = stream(lab, given, settings[name], f"{name} {number}")
             outcome.add(name, done)
             say(f"round {number + 1}, {name}: {done.text()}")
     _conclude(outcome, given)
@@ -83,6 +88,7 @@ def _conclude(outcome: Outcome, given: Options) -> None:
     least, most = backlog.named(min(given.pending)), backlog.named(max(given.pending))
     if least != most:
         outcome.compare(f"p99, {most} / {least}", most, least, extra("p99_ms"))
+    outcome.compare(f"p50, {LIMIT} / {least}", LIMIT, least, extra("p50_ms"))
     if given.recipients:
         outcome.compare(f"p99, {CAMPAIGN} / {IDLE}", CAMPAIGN, IDLE, extra("p99_ms"))
 
@@ -118,15 +124,38 @@ def stream(lab: Lab, given: Options, setting: Setting, label: str) -> Run:
     return _judged(readings, asked, campaign, weights)
 
 
+def limit(lab: Lab, given: Options, label: str) -> Run:
+    """The same stream from a producer that has nothing else to do."""
+    site = lab.site("saec")
+    asked = _stream(given, label, now_ms() + round(given.lead * 1000))
+    topic = site.settings.topics.dispatch[Channel.EMAIL]
+    with (
+        Meter(lab.pids) as meter,
+        reading(lab.bootstrap_servers, [topic], lab.fresh("seen")) as reader,
+        limit_stream(lab.bootstrap_servers, topic, asked) as pid,
+    ):
+        meter.watch("reader", reader.pid)
+        meter.watch(LIMIT, pid)
+        wait_until_ms(asked.dues_ms[0])
+        meter.restart()
+        wait_for_all(reader, len(asked))
+        return _judged(reader.finish(), asked, None, meter.weights())
+
+
+def _stream(given: Options, label: str, first_ms: int) -> Singles:
+    """Messages at random instants, so many a second on average."""
+    drawn = random.Random(label)  # noqa: S311 - the same in every run
+    count, last_ms = round(given.rate * given.seconds), round(given.seconds * 1000)
+    dues_ms = tuple(sorted(first_ms + drawn.randrange(last_ms) for _ in range(count)))
+    return Singles(f"stream {label} {first_ms}", dues_ms, backlog.CUSTOMERS)
+
+
 def _ask(
     site: Site, given: Options, setting: Setting, label: str
 ) -> tuple[Singles, Campaign | None]:
     """Store the stream, and the campaign that comes due while it flows."""
-    drawn = random.Random(label)  # noqa: S311 - the same in every run
     first_ms = now_ms() + round((given.lead + setting.recipients / 100_000) * 1000)
-    count, last_ms = round(given.rate * given.seconds), round(given.seconds * 1000)
-    dues_ms = tuple(sorted(first_ms + drawn.randrange(last_ms) for _ in range(count)))
-    asked = Singles(f"stream {label} {first_ms}", dues_ms, backlog.CUSTOMERS)
+    asked = _stream(given, label, first_ms)
     preload.singles(site, asked)
     campaign = None
     if setting.recipients:
@@ -155,7 +184,7 @@ def histogram(waits: Iterable[float]) -> list[tuple[int, int]]:
 
 PART = Part(
     "lateness",
-    __doc__,
+    __doc__ or "",
     "python -m bench lateness --seconds 15 --pending 0,100000 --recipients 50000 --rounds 1",
     add_options,
     run,

@@ -23,20 +23,27 @@ ROLES = {
 _STOP_S = 20.0
 
 
+def environment(site: Site) -> dict[str, str]:
+    """What a process of this installation is started with: none of the user's own settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SAEC_")}
+    return kept | {
+        "SAEC_BOOTSTRAP_SERVERS": site.settings.bootstrap_servers,
+        "SAEC_DATABASE_URL": site.settings.database_url,
+        "SAEC_TOPIC_PREFIX": site.settings.topic_prefix,
+    }
+
+
 class Member:
     """One process."""
 
     def __init__(self, site: Site, role: str, log: Path, instance: str | None = None) -> None:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SAEC_")} | {
-            "SAEC_BOOTSTRAP_SERVERS": site.settings.bootstrap_servers,
-            "SAEC_DATABASE_URL": site.settings.database_url,
-            "SAEC_TOPIC_PREFIX": site.settings.topic_prefix,
-        }
-        if instance is not None:
-            environment["SAEC_INSTANCE"] = instance
+        named = {} if instance is None else {"SAEC_INSTANCE": instance}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", ROLES[role]], cwd=ROOT, env=environment, stderr=output
+                [sys.executable, "-m", ROLES[role]],
+                cwd=ROOT,
+                env=environment(site) | named,
+                stderr=output,
             )
 
     @property

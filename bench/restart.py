@@ -120,7 +120,7 @@ def _start(lab: Lab, site: Site, meter: Meter) -> Member:
 
 PART = Part(
     "restart",
-    __doc__,
+    __doc__ or "",
     "python -m bench restart --pending 0,100000 --rounds 2",
     add_options,
     run,
