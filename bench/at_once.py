@@ -41,10 +41,10 @@ def sent_at_once(
         reading(
             lab.bootstrap_servers, topics(site), lab.fresh("seen"), look_every_s=LOOK_S
         ) as reader,
-        running(site, lab.processes_log, meter, dispatch=workers),
+        running(site, lab.processes_log, meter, dispatch=workers) as fleet,
     ):
         meter.watch("reader", reader.pid)
-        site.wait_until_owned(workers)
+        fleet.wait_until_owned(workers)
         due_ms = now_ms() + round((given.lead + rows / _STORED_PER_S) * 1000)
         asked = ask(due_ms)
         preload.store(site, asked)

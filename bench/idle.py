@@ -43,8 +43,8 @@ def watched(lab: Lab, site: Site, given: Options) -> Run:
     """All three processes, doing nothing."""
     with Meter(lab.pids) as meter:
         everyone = dict.fromkeys(ROLES, 1)
-        with running(site, lab.processes_log, meter, **everyone):
-            site.wait_until_owned(1)
+        with running(site, lab.processes_log, meter, **everyone) as fleet:
+            fleet.wait_until_owned(1)
             pause(given.settle)
             meter.restart()
             pause(given.seconds)

@@ -103,8 +103,8 @@ def stream(lab: Lab, given: Options, setting: Setting, label: str) -> Run:
             reading(lab.bootstrap_servers, topics(site), lab.fresh("seen"))
         )
         meter.watch("reader", reader.pid)
-        block.enter_context(running(site, lab.processes_log, meter, **roles))
-        site.wait_until_owned(1)
+        fleet = block.enter_context(running(site, lab.processes_log, meter, **roles))
+        fleet.wait_until_owned(1)
         asked, campaign = _ask(site, given, setting, label)
         feeder = (
             block.enter_context(fed(site, f"fed {label} {now_ms()}", setting.ingest_per_s))

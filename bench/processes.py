@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.instants import pause
 from bench.meter import Meter
 from bench.site import Site
 
@@ -21,6 +23,9 @@ ROLES = {
     "dispatch": "producers.dispatch",
 }
 _STOP_S = 20.0
+_OWNED_S = 60.0
+_LOOK_S = 0.05
+_LOG_LINES = 15
 
 
 def environment(site: Site) -> dict[str, str]:
@@ -51,6 +56,11 @@ class Member:
         """Process id."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self._process.kill()
@@ -73,17 +83,44 @@ class Member:
             raise RuntimeError(f"a process ended with {code}")
 
 
+class Fleet:
+    """Processes that run together."""
+
+    def __init__(self, site: Site, log: Path) -> None:
+        self.members: list[Member] = []
+        self._site = site
+        self._log = log
+
+    def wait_until_owned(self, workers: int) -> None:
+        """Wait until so many workers have all shards among them.
+
+        Raises:
+            RuntimeError: a process ended; with the end of the log.
+            TimeoutError: they do not.
+        """
+        deadline_s = time.monotonic() + _OWNED_S
+        while time.monotonic() < deadline_s:
+            owners = self._site.owners()
+            if None not in owners and len(owners) == workers:
+                return
+            if any(member.ended for member in self.members):
+                lines = self._log.read_text().splitlines()[-_LOG_LINES:]
+                raise RuntimeError("\n".join(["a process ended:", *lines]))
+            pause(_LOOK_S)
+        raise TimeoutError(f"{workers} workers did not take all shards within {_OWNED_S:.0f} s")
+
+
 @contextmanager
-def running(site: Site, log: Path, meter: Meter, **counts: int) -> Iterator[list[Member]]:
+def running(site: Site, log: Path, meter: Meter, **counts: int) -> Iterator[Fleet]:
     """So many processes of each role, weighed while they run: `dispatch=2`."""
-    members: list[Member] = []
+    fleet = Fleet(site, log)
     try:
         for role, count in counts.items():
             for number in range(1, count + 1):
                 member = Member(site, role, log)
-                members.append(member)
+                fleet.members.append(member)
                 meter.watch(f"{role} {number}", member.pid)
-        yield members
+        yield fleet
     finally:
-        for member in members:
+        for member in fleet.members:
             member.stop()

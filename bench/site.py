@@ -1,6 +1,5 @@
 """An installation to measure on: a database and topics of its own, on parts that others share."""
 
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,17 +52,6 @@ class Site:
         """What PostgreSQL would do sooner or later, now: vacuum, statistics, a checkpoint."""
         self.run(*(f"VACUUM (ANALYZE) {table}" for table in tables), "CHECKPOINT")
 
-    def wait_until_owned(self, workers: int, longest_s: float = 60.0) -> None:
-        """Wait until so many workers have all shards among them.
-
-        Raises:
-            TimeoutError: they do not.
-        """
-        ended, waited = threading.Event(), 0.0
-        while waited < longest_s:
-            owners = [row[0] for row in self.rows("SELECT owner FROM shards")]
-            if None not in owners and len(set(owners)) == workers:
-                return
-            ended.wait(0.05)
-            waited += 0.05
-        raise TimeoutError(f"{workers} workers did not take all shards within {longest_s} s")
+    def owners(self) -> set[str | None]:
+        """Who dispatches the shards; None where nobody does."""
+        return {row[0] for row in self.rows("SELECT owner FROM shards")}
