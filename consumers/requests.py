@@ -5,11 +5,11 @@ refuses into saec.rejected. Run any number of them: they share the partitions.
 """
 
 import sys
+from functools import partial
 
 from saec import process
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
-from saec.kafka.intake import Intake
 from saec.process import Parts
 from saec.recover.behind import refuse_behind_ledger
 
@@ -19,14 +19,10 @@ ROLE = "requests"
 def make(parts: Parts) -> IngestLoop:
     """The loop of this process."""
     settings = parts.settings
-    open_intake = opener(settings, parts.engine, ROLE, settings.topics.requests)
-
-    def opened() -> Intake:
-        refuse_behind_ledger(settings, parts.engine)
-        return open_intake()
-
+    check = partial(refuse_behind_ledger, settings, parts.engine)
+    intake = opener(settings, parts.engine, ROLE, settings.topics.requests, check)
     taker = RequestIntake(settings, parts.engine, parts.shards)
-    return IngestLoop(opened, taker, parts.clock, ROLE)
+    return IngestLoop(intake, taker, parts.clock, ROLE)
 
 
 def main() -> int:

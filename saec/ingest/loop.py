@@ -109,14 +109,20 @@ class IngestLoop:
             self.close()
 
 
-class _StoredPositions:
-    """The positions of one topic in PostgreSQL."""
+def _trust() -> None:
+    """Nothing else has to be looked at."""
 
-    def __init__(self, engine: Engine, topic: str) -> None:
+
+class _StoredPositions:
+    """The positions of one topic in PostgreSQL, once `check` finds it fit to start from."""
+
+    def __init__(self, engine: Engine, topic: str, check: Callable[[], None]) -> None:
         self._engine = engine
         self._topic = topic
+        self._check = check
 
     def read(self) -> dict[int, int]:
+        self._check()
         with transaction(self._engine) as connection:
             return read_positions(connection, self._topic)
 
@@ -125,6 +131,16 @@ class _StoredPositions:
             save_positions(connection, self._topic, next_offsets)
 
 
-def opener(settings: Settings, engine: Engine, role: str, topic: str) -> Callable[[], Intake]:
-    """What opens the intake of a topic, from where the store knows it."""
-    return lambda: Intake(settings, role, topic, _StoredPositions(engine, topic))
+def opener(
+    settings: Settings,
+    engine: Engine,
+    role: str,
+    topic: str,
+    check: Callable[[], None] = _trust,
+) -> Callable[[], Intake]:
+    """What opens the intake of a topic, from where the store knows it.
+
+    `check` is called whenever partitions are started: at first, when the group shares them out
+    anew, and after any failure, since the database may be another one by then.
+    """
+    return lambda: Intake(settings, role, topic, _StoredPositions(engine, topic, check))
