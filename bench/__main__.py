@@ -12,9 +12,10 @@ from pathlib import Path
 from bench import burst, campaign, guard, idle, ingest, lateness, plots, profile, restart
 from bench.lab import Lab, lab
 from bench.part import Options, Part
+from bench.peers import part as peers
 from bench.say import say
 
-PARTS = (burst.PART, campaign.PART, ingest.PART, lateness.PART, restart.PART, idle.PART)
+PARTS = (burst.PART, campaign.PART, ingest.PART, lateness.PART, restart.PART, idle.PART, peers.PART)
 RESULTS = Path(".bench")
 
 

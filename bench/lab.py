@@ -51,20 +51,33 @@ class Lab:
         self._names += 1
         return self.directory / f"{what}-{self._names}"
 
-    def _make(self, name: str) -> Site:
+    def database(self, name: str) -> str:
+        """A new database; its URL."""
         url = self._addresses.database_url
-        connection = psycopg2.connect(url, connect_timeout=10)
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "bench_{name}"')
-        connection.close()
+        _run(url, f'CREATE DATABASE "bench_{name}"')
+        return urlunsplit(urlsplit(url)._replace(path=f"/bench_{name}"))
+
+    def settle(self, url: str) -> None:
+        """What PostgreSQL would do sooner or later in this database, now."""
+        _run(url, "VACUUM (ANALYZE)", "CHECKPOINT")
+
+    def _make(self, name: str) -> Site:
         settings = Settings(
             bootstrap_servers=self.bootstrap_servers,
-            database_url=urlunsplit(urlsplit(url)._replace(path=f"/bench_{name}")),
+            database_url=self.database(name),
             topic_prefix=f"{name}.",
         )
         installation.init(settings)
         return Site(name, settings)
+
+
+def _run(url: str, *statements: str) -> None:
+    connection = psycopg2.connect(url, connect_timeout=10)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+    connection.close()
 
 
 @contextmanager

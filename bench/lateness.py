@@ -127,7 +127,7 @@ def stream(lab: Lab, given: Options, setting: Setting, label: str) -> Run:
 def limit(lab: Lab, given: Options, label: str) -> Run:
     """The same stream from a producer that has nothing else to do."""
     site = lab.site("saec")
-    asked = _stream(given, label, now_ms() + round(given.lead * 1000))
+    asked = drawn(given, label, now_ms() + round(given.lead * 1000))
     topic = site.settings.topics.dispatch[Channel.EMAIL]
     with (
         Meter(lab.pids) as meter,
@@ -142,11 +142,11 @@ def limit(lab: Lab, given: Options, label: str) -> Run:
         return _judged(reader.finish(), asked, None, meter.weights())
 
 
-def _stream(given: Options, label: str, first_ms: int) -> Singles:
+def drawn(given: Options, label: str, first_ms: int) -> Singles:
     """Messages at random instants, so many a second on average."""
-    drawn = random.Random(label)  # noqa: S311 - the same in every run
+    random_ = random.Random(label)  # noqa: S311 - the same in every run
     count, last_ms = round(given.rate * given.seconds), round(given.seconds * 1000)
-    dues_ms = tuple(sorted(first_ms + drawn.randrange(last_ms) for _ in range(count)))
+    dues_ms = tuple(sorted(first_ms + random_.randrange(last_ms) for _ in range(count)))
     return Singles(f"stream {label} {first_ms}", dues_ms, backlog.CUSTOMERS)
 
 
@@ -155,7 +155,7 @@ def _ask(
 ) -> tuple[Singles, Campaign | None]:
     """Store the stream, and the campaign that comes due while it flows."""
     first_ms = now_ms() + round((given.lead + setting.recipients / 100_000) * 1000)
-    asked = _stream(given, label, first_ms)
+    asked = drawn(given, label, first_ms)
     preload.singles(site, asked)
     campaign = None
     if setting.recipients:

@@ -18,13 +18,9 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from bench.seen import ID_BYTES
-from bench.workload import Singles
+from bench.workload import Singles, record_value
 
 ROOT = Path(__file__).resolve().parents[1]
-# As long as a message of the workload, with the id where a reader looks for it.
-_HEAD = bytes(11)
-_TAIL = bytes(340 - len(_HEAD) - ID_BYTES)
 
 
 @contextmanager
@@ -59,7 +55,7 @@ def _publish(producer: Any, topic: str, due: list[tuple[int, str]]) -> None:
         producer.begin_transaction()
         while at < len(due) and due[at][0] <= now_ms:
             id_ = due[at][1].encode()
-            producer.produce(topic, _HEAD + id_ + _TAIL, id_)
+            producer.produce(topic, record_value(id_), id_)
             at += 1
         producer.commit_transaction()
 

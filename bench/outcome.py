@@ -76,8 +76,10 @@ class Outcome:
         self.figures[name] = Spread.of(self.values(side, of))
 
     def compare(self, name: str, over: str, under: str, of: Callable[[Run], float]) -> None:
-        """One side over the other, round by round."""
-        self.ratios[name] = ratio(self.values(over, of), self.values(under, of))
+        """One side over the other, round by round; not when a side was over at the first look."""
+        upper, lower = self.values(over, of), self.values(under, of)
+        if all(upper) and all(lower):
+            self.ratios[name] = ratio(upper, lower)
 
     @property
     def exact(self) -> bool:

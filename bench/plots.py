@@ -49,7 +49,8 @@ def _figure(columns: int = 1) -> tuple[Any, Any]:
     mpl.rcParams.update({"svg.hashsalt": "saec", "font.size": 9, "axes.grid": True})
     from matplotlib import pyplot  # noqa: PLC0415
 
-    return pyplot.subplots(1, columns, figsize=_SIZE_IN)
+    figure, axes = pyplot.subplots(1, columns, figsize=_SIZE_IN)
+    return figure, axes
 
 
 def _lateness(results: Results) -> Any:

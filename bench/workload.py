@@ -94,6 +94,15 @@ class Campaign:
 
 Asked = Singles | Campaign
 
+# As long as a message of SAEC, with the id where the reader looks for it.
+_HEAD = bytes(11)
+BODY = "x" * 293
+
+
+def record_value(id_: bytes, body: bytes = BODY.encode()) -> bytes:
+    """The value of a record that somebody else than SAEC publishes."""
+    return _HEAD + id_ + body
+
 
 def request_id(label: str, number: int) -> uuid.UUID:
     """The id of the n-th request."""
