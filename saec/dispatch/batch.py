@@ -9,15 +9,24 @@ from uuid import UUID
 
 from saec.contracts.ledger import SliceDispatched, SliceSkip
 from saec.kafka.records import Outgoing
-from saec.store.pending import Chosen
+from saec.store.pending import Run
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What was claimed in one transaction: the slices, and each shard's batch number."""
 
-    chosen: Sequence[Chosen]
+    runs: Sequence[Run]
     batch_nos: Mapping[int, int]
+
+    @property
+    def messages(self) -> int:
+        """How many messages it comes to, if none is skipped."""
+        return sum(run.messages for run in self.runs)
+
+    def runs_of(self, shard: int) -> list[Run]:
+        """A shard's part."""
+        return [run for run in self.runs if run.shard == shard]
 
 
 @dataclass(slots=True)
@@ -26,6 +35,7 @@ class ShardBatch:
 
     shard: int
     batch_no: int
+    runs: Sequence[Run]
     slices: list[SliceDispatched] = field(default_factory=list)
     skips: list[SliceSkip] = field(default_factory=list)
 
@@ -43,7 +53,8 @@ class Composed:
 class Finished:
     """A shard's batch that the ledger is known to hold, still to be applied to PostgreSQL.
 
-    `next_offset` is where the shard's ledger goes on behind it.
+    `next_offset` is where the shard's ledger goes on behind it. `runs` says where the slices lie;
+    of a batch that only the ledger tells of, it is not known.
     """
 
     shard: int
@@ -51,3 +62,4 @@ class Finished:
     slices: Sequence[tuple[UUID, int]]
     skips: Sequence[SliceSkip]
     next_offset: int
+    runs: Sequence[Run] | None = None

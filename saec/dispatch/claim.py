@@ -4,6 +4,7 @@ One short transaction. Invariant: the shard rows are locked first and still mine
 applied are exactly those committed, and a batch number is never given twice.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 
@@ -12,7 +13,7 @@ from saec.dispatch.batch import Claim, Finished
 from saec.dispatch.errors import HaltError
 from saec.store import pending, shards
 from saec.store.engine import Connection, Engine, transaction
-from saec.store.pending import Chosen, SkipRow
+from saec.store.pending import Room, Run, SkipRow
 from saec.store.shards import Owned, UnexpectedBatchError
 
 # Of one transaction's values; with what librdkafka queues it stays far below 200 MB.
@@ -59,6 +60,17 @@ def settle(
     return moved
 
 
+def give_up(connection: Connection, claim: Claim | None) -> None:
+    """Delete the claims of a batch that will not be emitted: its slices are chosen again.
+
+    Raises:
+        UnexpectedBatchError: a claim of mine is not there.
+    """
+    claims = list(claim.batch_nos.items()) if claim else []
+    if claims and pending.delete_claims(connection, claims) != len(claims):
+        raise UnexpectedBatchError("a claim of a batch of mine that was not emitted is not there")
+
+
 def apply(
     connection: Connection, owned: Mapping[int, Owned], finished: Collection[Finished]
 ) -> dict[int, Owned]:
@@ -85,14 +97,15 @@ def apply(
 
 
 def _delete(connection: Connection, finished: Collection[Finished]) -> None:
-    expected: dict[int, int] = {}
+    expected = Counter[int]()
     for batch in finished:
-        expected[batch.shard] = expected.get(batch.shard, 0) + len(batch.slices)
-    slices = chain.from_iterable(batch.slices for batch in finished)
-    deleted = pending.delete_slices(connection, slices)
-    short = {s: _WENT_BACK for s, count in expected.items() if deleted.get(s, 0) != count}
-    if short:
-        raise HaltError(short)
+        expected[batch.shard] += len(batch.slices)
+    runs = list(chain.from_iterable(batch.runs or () for batch in finished))
+    named = list(chain.from_iterable(b.slices for b in finished if b.runs is None))
+    deleted = Counter(pending.delete_runs(connection, runs) if runs else {})
+    deleted += Counter(pending.delete_slices(connection, named) if named else {})
+    if short := [shard for shard, count in expected.items() if deleted[shard] != count]:
+        raise HaltError(dict.fromkeys(short, _WENT_BACK))
 
 
 def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
@@ -109,42 +122,33 @@ def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
     ]
 
 
-def _choose(
-    connection: Connection, owned: Mapping[int, Owned], batch_messages: int
-) -> list[Chosen]:
+def _choose(connection: Connection, owned: Mapping[int, Owned], batch_messages: int) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch."""
     now_ms = shards.now_ms(connection)
     claims = pending.read_claims(connection, owned)
     claimed = list(
         chain.from_iterable(seqs for batches in claims.values() for seqs in batches.values())
     )
-    chosen: list[Chosen] = []
+    chosen: list[Run] = []
     for lane in Lane:
-        room = batch_messages - sum(slice_.messages for slice_ in chosen)
-        if room > 0:
+        room = Room(
+            batch_messages - sum(run.messages for run in chosen),
+            _BATCH_BYTES - sum(run.size for run in chosen),
+            at_least=0 if chosen else 1,
+        )
+        if room.messages > 0:
             chosen += pending.choose(
-                connection, list(owned), lane.rank, now_ms=now_ms, claimed=claimed, limit=room
+                connection, owned, lane.rank, now_ms=now_ms, claimed=claimed, room=room
             )
-    return _bounded(chosen, batch_messages)
+    return chosen
 
 
-def _bounded(chosen: Sequence[Chosen], batch_messages: int) -> list[Chosen]:
-    """As many of `chosen` as fit a batch, but at least one."""
-    messages = size = 0
-    for taken, slice_ in enumerate(chosen):
-        messages += slice_.messages
-        size += slice_.messages * slice_.message_bytes
-        if taken and (messages > batch_messages or size > _BATCH_BYTES):
-            return list(chosen[:taken])
-    return list(chosen)
-
-
-def _claim(connection: Connection, owned: Mapping[int, Owned], chosen: Sequence[Chosen]) -> Claim:
-    by_shard: dict[int, list[int]] = {}
-    for slice_ in chosen:
-        by_shard.setdefault(slice_.shard, []).append(slice_.seq)
-    claims = pending.read_claims(connection, by_shard)
-    batch_nos = {shard: 1 + max([owned[shard].batch_no, *claims[shard]]) for shard in by_shard}
-    rows = [(shard, number, by_shard[shard]) for shard, number in batch_nos.items()]
+def _claim(connection: Connection, owned: Mapping[int, Owned], chosen: Sequence[Run]) -> Claim:
+    seqs: dict[int, list[int]] = {}
+    for run in chosen:
+        seqs.setdefault(run.shard, []).extend(run.seqs)
+    claims = pending.read_claims(connection, seqs)
+    batch_nos = {shard: 1 + max([owned[shard].batch_no, *claims[shard]]) for shard in seqs}
+    rows = [(shard, number, seqs[shard]) for shard, number in batch_nos.items()]
     pending.insert_claims(connection, rows)
     return Claim(chosen, batch_nos)

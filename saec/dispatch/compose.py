@@ -27,7 +27,10 @@ Skips = Counter[tuple[Channel, Reason]]
 
 def compose(snapshot: Snapshot, claim: Claim, topics: Topics, *, status_sent: bool) -> Composed:
     """Build every record of the batch that `claim` names."""
-    batches = {shard: ShardBatch(shard, number) for shard, number in claim.batch_nos.items()}
+    batches = {
+        shard: ShardBatch(shard, number, claim.runs_of(shard))
+        for shard, number in claim.batch_nos.items()
+    }
     records: list[Outgoing] = []
     for slice_ in snapshot.slices:
         skips: Skips = Counter()

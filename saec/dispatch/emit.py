@@ -94,4 +94,4 @@ def _finished(part: ShardBatch, offsets: Mapping[int, int]) -> Finished:
         raise InDoubtError(f"no delivery report for the ledger of shard {part.shard}")
     slices = [(slice_.request_id, slice_.slice_no) for slice_ in part.slices]
     next_offset = offsets[part.shard] + 1
-    return Finished(part.shard, part.batch_no, slices, part.skips, next_offset)
+    return Finished(part.shard, part.batch_no, slices, part.skips, next_offset, part.runs)

@@ -3,6 +3,7 @@
 Invariant: contacts, opt-outs and expiry are decided by this snapshot, taken after the claim.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,9 +39,10 @@ def read_claimed(engine: Engine, me: str, owned: Mapping[int, Owned], claim: Cla
     with transaction(engine, snapshot=True) as connection:
         shards.check_mine(connection, me, mine)
         now_ms = shards.now_ms(connection)
-        slices = pending.read_slices(connection, claim.chosen)
-        if len(slices) < len(claim.chosen):
-            there = {slice_.seq for slice_ in slices}
-            raise HaltError({c.shard: _GONE for c in claim.chosen if c.seq not in there})
+        slices = pending.read_slices(connection, claim.runs)
+        there = Counter(slice_.shard for slice_ in slices)
+        claimed = {shard: sum(len(run.seqs) for run in claim.runs_of(shard)) for shard in mine}
+        if gone := [shard for shard in mine if there[shard] < claimed[shard]]:
+            raise HaltError(dict.fromkeys(gone, _GONE))
         customers = {customer for slice_ in slices for customer in slice_.customers}
         return Snapshot(now_ms, slices, read_contacts(connection, customers))

@@ -6,12 +6,14 @@ any error that belief and the producer are thrown away, and the shards taken ove
 
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
 from saec.clock import Clock
+from saec.dispatch.ahead import Ahead, Prepared
 from saec.dispatch.batch import Finished
-from saec.dispatch.claim import claim_due, settle
+from saec.dispatch.claim import claim_due, give_up, settle
 from saec.dispatch.compose import compose
 from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
@@ -44,6 +46,17 @@ class _Belief:
     producer: TransactionalProducer
     owned: dict[int, Owned] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
+    ahead: Ahead | None = None
+
+    def handed_over(self) -> tuple[str, dict[int, Owned], list[Finished]]:
+        """What preparing a batch needs; what is finished is its to apply then."""
+        finished, self.finished = self.finished, []
+        return self.producer.transactional_id, self.owned, finished
+
+    def taken(self) -> Prepared | None:
+        """The batch that was prepared ahead, once it is ready; None when there is none."""
+        ahead, self.ahead = self.ahead, None
+        return ahead.take() if ahead else None
 
     def drop(self, lost: frozenset[int]) -> None:
         """Forget these shards, with what is still to be applied to them."""
@@ -127,28 +140,36 @@ class Worker:
         return pause_s
 
     def _round(self, belief: _Belief) -> None:
-        """Claim and apply, read, emit. What is emitted is applied by the next round's claim."""
-        me, owned, began_s = belief.producer.transactional_id, belief.owned, self._now_s()
-        claim, belief.owned = claim_due(
-            self._engine, me, owned, belief.finished, self._pace.messages
-        )
-        belief.finished = []
+        """Emit the batch that is ready; while it is in Kafka, apply the last and prepare the next.
+
+        What is emitted is applied by the next claim.
+        """
+        began_s = self._now_s()
+        ready = belief.taken() or self._prepare(*belief.handed_over())
+        belief.owned = ready.owned
         self._claimed_at_s = self._now_s()
-        if claim is None:
+        if ready.claim is None or ready.batch is None:
             return
-        snapshot = read_claimed(self._engine, me, belief.owned, claim)
-        batch = compose(
-            snapshot, claim, self._settings.topics, status_sent=self._settings.status_sent
-        )
+        if ready.claim.messages > self._pace.messages // 2:  # else nothing more is due yet
+            belief.ahead = Ahead(partial(self._prepare, *belief.handed_over()))
         ledger = self._settings.topics.ledger
-        belief.finished = emit(belief.producer, ledger, belief.owned, batch)
-        self._pace.took(self._now_s() - began_s, len(batch.records))
-        _log.debug("dispatched", records=len(batch.records), slices=len(snapshot.slices))
+        belief.finished += emit(belief.producer, ledger, ready.owned, ready.batch)
+        self._pace.took(self._now_s() - began_s, len(ready.batch.records))
+        _log.debug("dispatched", records=len(ready.batch.records))
+
+    def _prepare(self, me: str, owned: dict[int, Owned], finished: list[Finished]) -> Prepared:
+        """Apply what is finished and claim, read, compose."""
+        claim, owned = claim_due(self._engine, me, owned, finished, self._pace.messages)
+        if claim is None:
+            return Prepared(owned)
+        snapshot = read_claimed(self._engine, me, owned, claim)
+        topics, status_sent = self._settings.topics, self._settings.status_sent
+        return Prepared(owned, claim, compose(snapshot, claim, topics, status_sent=status_sent))
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""
         since_s = self._now_s() - self._claimed_at_s
-        if belief.finished or since_s >= _CLAIM_AT_LEAST_EVERY_S:
+        if belief.ahead or belief.finished or since_s >= _CLAIM_AT_LEAST_EVERY_S:
             return 0.0
         with transaction(self._engine) as connection:
             due_ms = pending.next_due_ms(connection, belief.owned)
@@ -178,19 +199,21 @@ class Worker:
         self._suspended.found_halted(taken.halted)
 
     def _on_revoked(self, revoked: frozenset[int]) -> None:
-        """Apply what is finished and release; with any doubt return without releasing."""
+        """Apply what is finished, give up what is ahead, release; with any doubt do not release."""
         self._suspended.forget(revoked)
         belief = self._belief
         if belief is None or not belief.owned:
             return
         me = belief.producer.transactional_id
-        mine = {shard: owned for shard, owned in belief.owned.items() if shard in revoked}
-        finished = [batch for batch in belief.finished if batch.shard in mine]
         try:
+            dropped = belief.taken()
+            owned = dropped.owned if dropped else belief.owned
             with transaction(self._engine) as connection:
-                shards.lock_mine(connection, me, mine)
-                settle(connection, mine, finished)
-                shards.release(connection, me, mine)
+                shards.lock_mine(connection, me, owned)
+                moved = settle(connection, owned, belief.finished)
+                give_up(connection, dropped.claim if dropped else None)
+                shards.release(connection, me, {s: owned[s] for s in revoked & owned.keys()})
+            belief.owned, belief.finished = {**owned, **moved}, []
         except Exception as error:
             self._doubt(error)
         except BaseException:
@@ -202,7 +225,9 @@ class Worker:
     def _on_lost(self, lost: frozenset[int]) -> None:
         """The shards are somebody else's already: forget them, touch nothing."""
         self._suspended.forget(lost)
-        if self._belief is not None:
+        if self._belief is not None and self._belief.ahead is not None:
+            self._forget()  # what is ahead names shards of mine too: taken over, they are settled
+        elif self._belief is not None:
             self._belief.drop(lost)
 
     def _doubt(self, error: Exception) -> float:

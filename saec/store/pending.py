@@ -6,6 +6,7 @@ applied or given up. The caller holds the locks of the shards.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -15,15 +16,29 @@ from saec.store.engine import count, rows
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """A slice that is due: the least that a claim needs to know."""
+class Run:
+    """Slices of one shard and lane that lie next to one another in read order.
+
+    `seqs` names them; the rest tells where they lie, so that one short stretch of the primary key
+    is read instead of one index entry a slice. `size` is the bytes that their messages come to.
+    """
 
     shard: int
-    seq: int
-    request_id: UUID
-    slice_no: int
+    lane: int
+    first_due_ms: int
+    last_due_ms: int
+    seqs: list[int]
     messages: int
-    message_bytes: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many messages and bytes a batch may still take; the first `at_least` slices always."""
+
+    messages: int
+    size: int
+    at_least: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +73,23 @@ class SkipRow:
 # One branch a shard, each in index order and limited by itself, so that PostgreSQL merges the
 # branches row by row and stops at the limit. {shard} and {lane} are ints of ours.
 _BRANCH = """
-    (SELECT shard, lane, due_at_ms, seq, request_id, slice_no, messages,
-            octet_length(message) AS message_bytes
+    (SELECT shard, due_at_ms, seq, messages, octet_length(message)::bigint * messages AS size
      FROM pending
      WHERE shard = {shard} AND lane = {lane} AND due_at_ms <= %(now_ms)s
        AND seq <> ALL(%(claimed)s::bigint[])
-     ORDER BY due_at_ms, seq LIMIT %(limit)s)
+     ORDER BY due_at_ms, seq LIMIT %(messages)s)
 """
+# Whatever a batch may not carry comes behind what it may, so both sums only grow.
 _CHOOSE = """
-    SELECT shard, seq, request_id::text, slice_no, messages, message_bytes
-    FROM ({branches}) due ORDER BY due_at_ms, seq LIMIT %(limit)s
+    SELECT shard, min(due_at_ms), max(due_at_ms), array_agg(seq), sum(messages)::bigint,
+           sum(size)::bigint
+    FROM (SELECT *, row_number() OVER so_far AS place, sum(messages) OVER so_far AS messages_so_far,
+                 sum(size) OVER so_far AS size_so_far
+          FROM (SELECT * FROM ({branches}) due ORDER BY due_at_ms, seq LIMIT %(messages)s) due
+          WINDOW so_far AS (ORDER BY due_at_ms, seq ROWS UNBOUNDED PRECEDING)) counted
+    WHERE place <= %(at_least)s
+       OR (messages_so_far <= %(messages)s AND size_so_far <= %(size)s)
+    GROUP BY shard
 """
 _NEXT_DUE = """
     SELECT min(first.due_at_ms)
@@ -82,17 +104,34 @@ _UNCLAIM = """
     WHERE claims.shard = b.shard AND claims.batch_no = b.batch
 """
 _UNCLAIM_ALL = "DELETE FROM claims WHERE shard = ANY(%(shards)s)"
-_READ = """
-    SELECT shard, seq, request_id::text, slice_no, due_at_ms, expires_at_ms, channels, requester,
-           campaign_id, traceparent, customers, message
-    FROM pending
-    WHERE request_id = ANY(%(ids)s::uuid[]) AND seq = ANY(%(seqs)s::bigint[])
+_OF_RUNS = """
+    p.shard = run.shard AND p.lane = run.lane
+    AND (p.due_at_ms, p.seq) >= (run.first_due_ms, run.first_seq)
+    AND (p.due_at_ms, p.seq) <= (run.last_due_ms, run.last_seq)
+    AND p.seq = ANY(%(seqs)s::bigint[])
+"""
+_RUNS = """
+    unnest(%(shards)s::smallint[], %(lanes)s::smallint[],
+           %(first_due)s::bigint[], %(last_due)s::bigint[],
+           %(first_seq)s::bigint[], %(last_seq)s::bigint[])
+    run(shard, lane, first_due_ms, last_due_ms, first_seq, last_seq)
+"""
+_READ = f"""
+    SELECT p.shard, p.seq, p.request_id::text, p.slice_no, p.due_at_ms, p.expires_at_ms,
+           p.channels, p.requester, p.campaign_id, p.traceparent, p.customers, p.message
+    FROM {_RUNS} JOIN pending p ON {_OF_RUNS}
+    ORDER BY p.lane, p.due_at_ms, p.seq
+"""
+_DELETE_RUNS = f"""
+    WITH gone AS (DELETE FROM pending p USING {_RUNS} WHERE {_OF_RUNS} RETURNING p.shard)
+    SELECT shard, count(*) FROM gone GROUP BY shard
 """
 _DELETE = """
     WITH gone AS (
         DELETE FROM pending
         USING unnest(%(ids)s::uuid[], %(slice_nos)s::int[]) b(request_id, slice_no)
-        WHERE pending.request_id = b.request_id AND pending.slice_no = b.slice_no
+        WHERE pending.request_id = ANY(%(ids)s::uuid[])  -- else the whole table is read
+          AND pending.request_id = b.request_id AND pending.slice_no = b.slice_no
         RETURNING pending.shard)
     SELECT shard, count(*) FROM gone GROUP BY shard
 """
@@ -119,23 +158,28 @@ def read_claims(connection: Connection, shards: Iterable[int]) -> dict[int, dict
 
 def choose(
     connection: Connection,
-    shards: Sequence[int],
+    shards: Iterable[int],
     lane: int,
     *,
     now_ms: int,
     claimed: Iterable[int],
-    limit: int,
-) -> list[Chosen]:
-    """At most `limit` due slices of one lane that no claim names, oldest due first."""
+    room: Room,
+) -> list[Run]:
+    """The oldest due slices of one lane that no claim names, as many as there is room for.
+
+    A run a shard.
+    """
     branches = " UNION ALL ".join(_BRANCH.format(shard=int(s), lane=int(lane)) for s in shards)
     found = rows(
         connection,
         _CHOOSE.format(branches=branches),
         now_ms=now_ms,
         claimed=list(claimed),
-        limit=limit,
+        messages=room.messages,
+        size=room.size,
+        at_least=room.at_least,
     )
-    return [Chosen(row[0], row[1], UUID(row[2]), *row[3:]) for row in found]
+    return [Run(shard, lane, *run) for shard, *run in found]
 
 
 def insert_claims(connection: Connection, claims: Iterable[tuple[int, int, Sequence[int]]]) -> None:
@@ -155,29 +199,41 @@ def delete_all_claims(connection: Connection, shards: Iterable[int]) -> None:
     count(connection, _UNCLAIM_ALL, shards=list(shards))
 
 
-def read_slices(connection: Connection, chosen: Sequence[Chosen]) -> list[PendingSlice]:
-    """The chosen slices that are still there, in the order chosen."""
-    found = rows(
-        connection,
-        _READ,
-        ids=[str(slice_.request_id) for slice_ in chosen],
-        seqs=[slice_.seq for slice_ in chosen],
-    )
-    by_seq = {row[1]: row for row in found}
-    present = [by_seq[slice_.seq] for slice_ in chosen if slice_.seq in by_seq]
+def read_slices(connection: Connection, runs: Sequence[Run]) -> list[PendingSlice]:
+    """The slices of these runs that are still there: by lane, then the oldest due first."""
     return [
         PendingSlice(row[0], row[1], UUID(row[2]), *row[3:10], tuple(row[10]), bytes(row[11]))  # type: ignore[call-arg]
-        for row in present
+        for row in rows(connection, _READ, **_stretches(runs))
     ]
 
 
+def delete_runs(connection: Connection, runs: Sequence[Run]) -> Mapping[int, int]:
+    """Delete the slices of these runs; returns how many of each shard."""
+    return dict(tuple(row) for row in rows(connection, _DELETE_RUNS, **_stretches(runs)))
+
+
 def delete_slices(connection: Connection, slices: Iterable[tuple[UUID, int]]) -> Mapping[int, int]:
-    """Delete exactly these (request id, slice number); returns how many of each shard."""
+    """Delete exactly these (request id, slice number); returns how many of each shard.
+
+    For what only the ledger names: by runs it takes a fifth of the time.
+    """
     ids, slice_nos = [], []
     for request_id, slice_no in slices:
         ids.append(str(request_id))
         slice_nos.append(slice_no)
     return dict(tuple(row) for row in rows(connection, _DELETE, ids=ids, slice_nos=slice_nos))
+
+
+def _stretches(runs: Sequence[Run]) -> dict[str, list[int]]:
+    return {
+        "shards": [run.shard for run in runs],
+        "lanes": [run.lane for run in runs],
+        "first_due": [run.first_due_ms for run in runs],
+        "last_due": [run.last_due_ms for run in runs],
+        "first_seq": [min(run.seqs) for run in runs],
+        "last_seq": [max(run.seqs) for run in runs],
+        "seqs": list(chain.from_iterable(run.seqs for run in runs)),
+    }
 
 
 def insert_skips(connection: Connection, skips: Sequence[SkipRow]) -> None:

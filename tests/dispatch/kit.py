@@ -14,15 +14,23 @@ from confluent_kafka import Consumer, TopicPartition
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
 from saec.contracts.ledger import LedgerRecord, decode_ledger
 from saec.contracts.status import RequestStatus, Status, decode_status
+from saec.dispatch.batch import Claim
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.requests import RequestIntake
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
-from saec.store import shards
+from saec.store import pending, shards
 from saec.store.engine import Engine, rows, transaction
+from saec.store.pending import PendingSlice
 from saec.store.shards import shard_of
 
 KNOWN = ("ana", "bia", "caio")
+
+
+def claimed(engine: Engine, claim: Claim | None) -> list[PendingSlice]:
+    """The slices of a claim, in the order in which they go out."""
+    with transaction(engine) as connection:
+        return pending.read_slices(connection, claim.runs) if claim else []
 
 
 @dataclass

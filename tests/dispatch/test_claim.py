@@ -13,7 +13,7 @@ from saec.dispatch.read import read_claimed
 from saec.store import shards
 from saec.store.engine import StoreConflictError, transaction
 from saec.store.shards import Owned, ShardsLostError, UnexpectedBatchError
-from tests.dispatch.kit import Installed
+from tests.dispatch.kit import Installed, claimed
 
 ME = "me"
 
@@ -34,17 +34,21 @@ def claim(
     return claim_due(installed.engine, ME, owned, finished, batch_messages)
 
 
-def chosen(found: Claim | None) -> list[uuid.UUID]:
-    return [] if found is None else [slice_.request_id for slice_ in found.chosen]
+def chosen(installed: Installed, found: Claim | None) -> list[uuid.UUID]:
+    return [slice_.request_id for slice_ in claimed(installed.engine, found)]
 
 
-def finished(found: Claim, next_offset: int = 50) -> tuple[Finished, ...]:
-    """The batches of a claim as if the ledger held them."""
+def finished(
+    installed: Installed, found: Claim, next_offset: int = 50, *, own: bool = True
+) -> tuple[Finished, ...]:
+    """The batches of a claim as if the ledger held them: my own, or known from there only."""
     slices: dict[int, list[tuple[uuid.UUID, int]]] = {}
-    for slice_ in found.chosen:
+    for slice_ in claimed(installed.engine, found):
         slices.setdefault(slice_.shard, []).append((slice_.request_id, slice_.slice_no))
     return tuple(
-        Finished(shard, number, slices[shard], [], next_offset)
+        Finished(
+            shard, number, slices[shard], [], next_offset, found.runs_of(shard) if own else None
+        )
         for shard, number in found.batch_nos.items()
     )
 
@@ -57,7 +61,7 @@ def test_only_what_is_due_is_chosen_oldest_first_and_transactional_before_campai
     installed.ask(due_in_ms=60_000)
     earlier = installed.ask(due_in_ms=-5_000)
     found, _ = claim(installed, owned)
-    assert chosen(found) == [earlier, late, campaign]
+    assert chosen(installed, found) == [earlier, late, campaign]
 
 
 def test_equal_instants_go_in_the_order_of_arrival(
@@ -66,7 +70,7 @@ def test_equal_instants_go_in_the_order_of_arrival(
     due_at = installed.now_ms() - 1_000
     asked = [installed.ask(due_at=due_at, shard=1) for _ in range(5)]
     found, _ = claim(installed, owned)
-    assert chosen(found) == asked
+    assert chosen(installed, found) == asked
 
 
 def test_a_batch_is_bounded_in_messages_but_never_empty(
@@ -75,9 +79,9 @@ def test_a_batch_is_bounded_in_messages_but_never_empty(
     first = installed.ask(due_in_ms=-9_000, customers=("ana", "bia"), lane="TRANSACTIONAL")
     second = installed.ask(due_in_ms=-8_000)
     found, owned = claim(installed, owned, batch_messages=1)
-    assert chosen(found) == [first]
+    assert chosen(installed, found) == [first]
     found, _ = claim(installed, owned, batch_messages=2)
-    assert chosen(found) == [second]
+    assert chosen(installed, found) == [second]
 
 
 def test_claimed_slices_are_not_chosen_again_and_the_next_batch_has_the_next_number(
@@ -92,17 +96,18 @@ def test_claimed_slices_are_not_chosen_again_and_the_next_batch_has_the_next_num
     assert first.batch_nos == {2: 1}
     assert second is not None
     assert second.batch_nos == {2: 2}
-    assert chosen(second) == [second_request]
+    assert chosen(installed, second) == [second_request]
 
 
+@pytest.mark.parametrize("own", [True, False])
 def test_a_finished_batch_is_applied_by_the_next_claim(
-    installed: Installed, owned: dict[int, Owned]
+    installed: Installed, owned: dict[int, Owned], *, own: bool
 ) -> None:
     installed.ask(shard=2)
     first, owned = claim(installed, owned)
     assert first is not None
     kept = installed.ask(due_in_ms=60_000, shard=2)
-    nothing, owned = claim(installed, owned, finished(first, next_offset=17))
+    nothing, owned = claim(installed, owned, finished(installed, first, next_offset=17, own=own))
     assert nothing is None
     assert owned[2] == Owned(owned[2].epoch, 1, 17)
     assert installed.sql("SELECT request_id FROM pending") == [(kept,)]
@@ -110,15 +115,17 @@ def test_a_finished_batch_is_applied_by_the_next_claim(
     assert installed.batch_nos()[2] == 1
 
 
+@pytest.mark.parametrize("own", [True, False])
 def test_slices_missing_from_a_finished_batch_halt_and_roll_back(
-    installed: Installed, owned: dict[int, Owned]
+    installed: Installed, owned: dict[int, Owned], *, own: bool
 ) -> None:
     gone, kept = installed.ask(shard=2), installed.ask(shard=2)
     first, owned = claim(installed, owned)
     assert first is not None
+    done = finished(installed, first, own=own)
     installed.execute(f"DELETE FROM pending WHERE request_id = '{gone}'")
     with pytest.raises(HaltError) as error:
-        claim(installed, owned, finished(first))
+        claim(installed, owned, done)
     assert list(error.value.reasons) == [2]
     assert installed.sql("SELECT request_id FROM pending") == [(kept,)]
     assert installed.batch_nos()[2] == 0
@@ -132,7 +139,7 @@ def test_a_claim_missing_from_a_finished_batch_rolls_back(
     assert first is not None
     installed.execute("DELETE FROM claims")
     with pytest.raises(UnexpectedBatchError):
-        claim(installed, owned, finished(first))
+        claim(installed, owned, finished(installed, first))
     assert installed.pending() == 1
 
 
@@ -245,7 +252,7 @@ def test_a_cancel_stops_what_is_not_claimed_and_nothing_else(
     request_id = make_slices(3)
     found, _ = claim(installed, owned, batch_messages=1)
     assert found is not None
-    assert len(found.chosen) == 1
+    assert len(chosen(installed, found)) == 1
     answer = installed.cancel(request_id)
     assert (answer.status, dict(answer.counts)) == (
         "CANCELLED",

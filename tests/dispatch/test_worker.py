@@ -2,7 +2,9 @@
 
 import threading
 import time
+import uuid
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from saec.contracts.status import Status
 from saec.dispatch import round as rounds
 from saec.dispatch.round import Worker
 from saec.errors import StoreUnavailableError
-from saec.kafka.transaction import InDoubtError
+from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from tests.dispatch.kit import Installed
 
 MakeWorker = Callable[..., Worker]
@@ -84,27 +86,34 @@ def claimed_nothing(done: object) -> bool:
     return isinstance(done, tuple) and done[0] is None
 
 
-def kill_before(step: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """Die when a step is about to begin."""
+Kill = Callable[[pytest.MonkeyPatch, int], None]
 
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        def die(*_args: Any, **_kwargs: Any) -> None:
-            raise KilledError
+
+def kill_before(step: str) -> Kill:
+    """Die when a step is about to begin for the nth time."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch, nth: int = 1) -> None:
+        original, begun = getattr(rounds, step), count(1)
+
+        def die(*args: Any, **kwargs: Any) -> Any:
+            if next(begun) >= nth:
+                raise KilledError
+            return original(*args, **kwargs)
 
         monkeypatch.setattr(rounds, step, die)
 
     return patch
 
 
-def kill_after(step: str) -> Callable[[pytest.MonkeyPatch], None]:
-    """Die when a step is done, before anybody heard of it."""
+def kill_after(step: str) -> Kill:
+    """Die when a step is done for the nth time, before anybody heard of it."""
 
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        original = getattr(rounds, step)
+    def patch(monkeypatch: pytest.MonkeyPatch, nth: int = 1) -> None:
+        original, over = getattr(rounds, step), count(1)
 
         def die(*args: Any, **kwargs: Any) -> Any:
             done = original(*args, **kwargs)
-            if claimed_nothing(done):
+            if claimed_nothing(done) or next(over) < nth:
                 return done
             raise KilledError
 
@@ -113,17 +122,20 @@ def kill_after(step: str) -> Callable[[pytest.MonkeyPatch], None]:
     return patch
 
 
-def kill_in_the_middle_of_the_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Die with everything produced and sent, and the transaction open."""
+def kill_in_the_middle_of_the_transaction(monkeypatch: pytest.MonkeyPatch, nth: int = 1) -> None:
+    """Die with everything produced and sent, and the nth transaction open."""
+    original, begun = TransactionalProducer.commit, count(1)
 
     def die(self: Any) -> None:
+        if next(begun) < nth:
+            return original(self)
         self._producer.flush(10)
         raise KilledError
 
-    monkeypatch.setattr("saec.kafka.transaction.TransactionalProducer.commit", die)
+    monkeypatch.setattr(TransactionalProducer, "commit", die)
 
 
-STEPS = {
+STEPS: dict[str, Kill] = {
     "before the claim": kill_before("claim_due"),
     "after the claim": kill_after("claim_due"),
     "after the read": kill_after("read_claimed"),
@@ -131,17 +143,21 @@ STEPS = {
     "with the transaction open": kill_in_the_middle_of_the_transaction,
     "after the commit, before it is applied": kill_after("emit"),
 }
+# How many messages a batch takes, and which batch it is that something happens to: by itself, as
+# the first of several, or as one that was prepared while the one before it was in Kafka.
+BATCHES = [(5_000, 1), (2, 1), (2, 2), (2, 3)]
 
 
+@pytest.mark.parametrize(("batch", "nth"), BATCHES)
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_at_any_step_the_next_worker_sends_everything_once(
-    step: str, installed: Installed, make_worker: MakeWorker
+    step: str, batch: int, nth: int, installed: Installed, make_worker: MakeWorker
 ) -> None:
-    first = make_worker()
+    first = make_worker(dispatch_batch_messages=batch)
     take_all(first, installed)
-    asked = [installed.ask(shard=shard) for shard in installed.shards]
+    asked = [installed.ask(shard=shard) for shard in installed.shards * 2]
     with pytest.MonkeyPatch.context() as patched:
-        STEPS[step](patched)
+        STEPS[step](patched, nth)
         with pytest.raises(KilledError):
             drive(first, until=lambda: installed.pending() == 0)
     abandon(first)
@@ -157,19 +173,20 @@ DOUBTS = {
 }
 
 
+@pytest.mark.parametrize(("batch", "nth"), BATCHES)
 @pytest.mark.parametrize("step", DOUBTS)
 @pytest.mark.parametrize("done", [True, False])
 def test_a_step_in_doubt_whether_done_or_not_sends_everything_once(
-    step: str, installed: Installed, make_worker: MakeWorker, *, done: bool
+    step: str, batch: int, nth: int, installed: Installed, make_worker: MakeWorker, *, done: bool
 ) -> None:
     """The answer of a step is lost once; the same worker goes on by taking over from itself."""
-    worker = make_worker()
+    worker = make_worker(dispatch_batch_messages=batch)
     take_all(worker, installed)
-    asked = [installed.ask(shard=shard) for shard in installed.shards]
-    original, lost = getattr(rounds, step), threading.Event()
+    asked = [installed.ask(shard=shard) for shard in installed.shards * 2]
+    original, lost, tried = getattr(rounds, step), threading.Event(), count(1)
 
     def in_doubt(*args: Any, **kwargs: Any) -> Any:
-        if lost.is_set():
+        if lost.is_set() or next(tried) < nth:
             return original(*args, **kwargs)
         if done:
             result = original(*args, **kwargs)
@@ -182,6 +199,83 @@ def test_a_step_in_doubt_whether_done_or_not_sends_everything_once(
         patched.setattr(rounds, step, in_doubt)
         drive(worker, until=lambda: installed.pending() == 0)
     assert lost.is_set()
+    assert installed.sent() == {(request, "EMAIL", "ana"): 1 for request in asked}
+    assert installed.claims() == 0
+
+
+def ahead_of(worker: Worker, installed: Installed) -> list[uuid.UUID]:
+    """Let a worker emit two of eight messages and have the next two ready; returns the eight."""
+    take_all(worker, installed)
+    asked = [installed.ask(shard=shard) for shard in installed.shards * 2]
+    drive(worker, until=lambda: bool(worker._belief and worker._belief.ahead))
+    return asked
+
+
+def test_while_a_batch_is_in_kafka_the_next_one_is_claimed_and_read(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, read, emit = make_worker(dispatch_batch_messages=2), rounds.read_claimed, rounds.emit
+    reads, overlapped = count(1), []
+
+    def reading(*args: Any) -> Any:
+        done = read(*args)
+        if next(reads) > 1:
+            ready.set()
+        return done
+
+    def emitting(*args: Any) -> Any:
+        overlapped.append(ready.wait(10))
+        return emit(*args)
+
+    ready = threading.Event()
+    monkeypatch.setattr(rounds, "read_claimed", reading)
+    monkeypatch.setattr(rounds, "emit", emitting)
+    ahead_of(worker, installed)
+    assert overlapped == [True]
+
+
+def test_a_revoked_shard_takes_what_is_ahead_with_it_and_the_others_choose_theirs_again(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    worker = make_worker(dispatch_batch_messages=2)
+    asked = ahead_of(worker, installed)
+    worker._on_revoked(frozenset({0, 1}))
+    assert worker.owned == {2, 3}
+    assert (installed.pending(), installed.claims()) == (6, 0)
+    owners = installed.owners()
+    assert [shard for shard in installed.shards if owners[shard] is None] == [0, 1]
+    drive(worker, until=lambda: installed.pending() == 0)
+    assert installed.sent() == {(request, "EMAIL", "ana"): 1 for request in asked}
+
+
+def test_a_clean_stop_gives_up_what_is_ahead(installed: Installed, make_worker: MakeWorker) -> None:
+    worker = make_worker(dispatch_batch_messages=2)
+    ahead_of(worker, installed)
+    worker.close()
+    assert (installed.pending(), installed.claims()) == (6, 0)
+    assert set(installed.owners().values()) == {None}
+
+
+def test_a_claim_ahead_that_is_gone_is_doubt(installed: Installed, make_worker: MakeWorker) -> None:
+    worker = make_worker(dispatch_batch_messages=2)
+    ahead_of(worker, installed)
+    assert worker._belief is not None
+    assert worker._belief.ahead is not None
+    worker._belief.ahead.take()
+    installed.execute("DELETE FROM claims")
+    worker.close()
+    assert None not in installed.owners().values()
+
+
+def test_lost_with_a_batch_ahead_everything_is_taken_over_anew(
+    installed: Installed, make_worker: MakeWorker
+) -> None:
+    worker = make_worker(dispatch_batch_messages=2)
+    asked = ahead_of(worker, installed)
+    worker._on_lost(frozenset({0, 1}))
+    assert worker.owned == frozenset()
+    assert None not in installed.owners().values()
+    drive(worker, until=lambda: installed.pending() == 0)
     assert installed.sent() == {(request, "EMAIL", "ana"): 1 for request in asked}
 
 

@@ -14,6 +14,7 @@ from saec.dispatch.claim import claim_due
 from saec.store import cancels, shards
 from saec.store.engine import Connection, transaction
 from saec.store.shards import Owned
+from tests.dispatch.kit import claimed
 from tests.ingest.kit import Ingest, cancel, schedule
 
 ROUNDS = 40
@@ -63,7 +64,7 @@ def claim_two(ingest: Ingest, owned: Mapping[int, Owned], start: threading.Barri
     """Claim two messages; returns the numbers of their slices."""
     start.wait(TIMEOUT_S)
     claim, _ = claim_due(ingest.engine, ME, owned, (), 2)
-    return set() if claim is None else {one.slice_no for one in claim.chosen}
+    return {one.slice_no for one in claimed(ingest.engine, claim)}
 
 
 def claim_slice(connection: Connection, request_id: UUID, slice_no: int) -> None:

@@ -36,7 +36,9 @@ from saec.ingest import requests as module
 from saec.kafka.records import Incoming
 from saec.store import pending, shards
 from saec.store.engine import transaction
+from saec.store.pending import PendingSlice
 from saec.store.shards import Owned, ShardsLostError
+from tests.dispatch.kit import claimed
 from tests.ingest.kit import HOUR_MS, ID, OTHER_ID, Ingest, cancel, customer, schedule
 from tests.ingest.model import Asked, Known, Model, Stop
 
@@ -61,6 +63,7 @@ known_ids = st.sampled_from(["42", "43"])
 crashes = st.none() | st.none() | st.sampled_from(CRASHES)
 
 Pairs = list[tuple[Incoming, Any]]
+_Way = tuple[Claim, list[PendingSlice]]  # a claimed batch
 
 
 class DiedError(StoreUnavailableError):
@@ -85,7 +88,7 @@ class Interleavings(RuleBasedStateMachine):
         self.owned: dict[int, Owned] = {}
         self.before: dict[int, Owned] = {}
         self.workers = 0
-        self.on_their_way: list[Claim] = []
+        self.on_their_way: list[_Way] = []
 
     @initialize(
         requests=st.lists(st.tuples(kinds, ids, partitions), min_size=8, max_size=16),
@@ -149,11 +152,12 @@ class Interleavings(RuleBasedStateMachine):
     def claim(self, messages: int) -> None:
         claim, self.owned = claims.claim_due(self.ingest.engine, self._me, self.owned, (), messages)
         assert claim is not None
-        chosen = {(one.request_id, one.slice_no) for one in claim.chosen}
+        slices = claimed(self.ingest.engine, claim)
+        chosen = {(one.request_id, one.slice_no) for one in slices}
         assert chosen <= self.model.free
         self.model.free -= chosen
         self.model.claimed |= chosen
-        self.on_their_way.append(claim)
+        self.on_their_way.append((claim, slices))
 
     @precondition(lambda self: self.on_their_way)
     @rule()
@@ -161,7 +165,7 @@ class Interleavings(RuleBasedStateMachine):
         done = self.on_their_way[0]
         with transaction(self.ingest.engine) as connection:
             shards.lock_mine(connection, self._me, self.owned)
-            moved = claims.settle(connection, self.owned, self._finished([done]))
+            moved = claims.settle(connection, self.owned, self._finished([done], own=True))
         self.owned |= moved
         self._left([done])
 
@@ -170,8 +174,8 @@ class Interleavings(RuleBasedStateMachine):
     def give_up(self) -> None:
         with transaction(self.ingest.engine) as connection:
             shards.lock_mine(connection, self._me, self.owned)
-            named = [pair for one in self.on_their_way for pair in one.batch_nos.items()]
-            assert pending.delete_claims(connection, named) == len(named)
+            for claim, _ in self.on_their_way:
+                claims.give_up(connection, claim)
         self._freed()
 
     @rule(committed=some)
@@ -182,7 +186,7 @@ class Interleavings(RuleBasedStateMachine):
         self._own()
         with transaction(self.ingest.engine) as connection:
             shards.lock_mine(connection, self._me, self.owned)
-            moved = claims.apply(connection, self.owned, self._finished(done))
+            moved = claims.apply(connection, self.owned, self._finished(done, own=False))
             pending.delete_all_claims(connection, self.owned)
         self.owned |= moved
         self._left(done)
@@ -318,23 +322,24 @@ class Interleavings(RuleBasedStateMachine):
             seen = shards.look(connection, range(self.ingest.settings.shards))
             self.owned = shards.compare_and_set(connection, self._me, seen)
 
-    def _finished(self, done: Sequence[Claim]) -> list[Finished]:
+    def _finished(self, done: Sequence[_Way], *, own: bool) -> list[Finished]:
         return [
             Finished(
                 shard,
                 number,
-                [(one.request_id, one.slice_no) for one in claim.chosen if one.shard == shard],
+                [(one.request_id, one.slice_no) for one in slices if one.shard == shard],
                 (),
                 number,
+                claim.runs_of(shard) if own else None,
             )
-            for claim in done
+            for claim, slices in done
             for shard, number in claim.batch_nos.items()
         ]
 
-    def _left(self, done: Sequence[Claim]) -> None:
-        for claim in done:
-            self.on_their_way.remove(claim)
-            for one in claim.chosen:
+    def _left(self, done: Sequence[_Way]) -> None:
+        for way in done:
+            self.on_their_way.remove(way)
+            for one in way[1]:
                 self.model.claimed.remove((one.request_id, one.slice_no))
 
     def _freed(self) -> None:

@@ -3,7 +3,7 @@
 Not how fast they are, but how PostgreSQL goes about them on a table that has grown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,10 +11,12 @@ from sqlalchemy import event
 
 from saec.store import pending
 from saec.store.engine import Connection, Engine, rows, transaction
+from saec.store.pending import Room, Run
 
 ROWS = 20_000
 SHARDS = 4
 NOW_MS = 1_800_000_000_000
+ROOMY = 1_000_000
 
 FILL = f"""
     INSERT INTO pending (shard, lane, due_at_ms, request_id, slice_no, channels, recipients,
@@ -98,27 +100,54 @@ def test_choosing_merges_index_scans_and_stops_at_the_limit(
         )
     ]
     explained = Explained(connection)
-    pending.choose(connection, shards, lane, now_ms=NOW_MS, claimed=named, limit=limit)
+    room = Room(limit, ROOMY, at_least=1)
+    pending.choose(connection, shards, lane, now_ms=NOW_MS, claimed=named, room=room)
     kinds = explained.kinds()
     assert kinds & {"Index Scan", "Index Only Scan"}
-    assert not kinds & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan", "Hash"}
+    assert not kinds & {"Seq Scan", "Incremental Sort", "Bitmap Heap Scan", "Hash"}
+    # Only what was chosen is sorted, by shard.
+    assert all(node["Actual Rows"] <= limit for node in explained.nodes() if "Sort Key" in node)
     assert ("Merge Append" in kinds) == (len(shards) > 1)
     # Each branch may be one row ahead.
     assert explained.most_rows_read() <= limit + claimed + len(shards)
 
 
+def chosen(connection: Connection, shards: Iterable[int], room: Room, **more: Any) -> list[Run]:
+    arguments: dict[str, Any] = {"now_ms": NOW_MS, "claimed": []} | more
+    return pending.choose(connection, shards, 0, room=room, **arguments)
+
+
 def test_what_is_chosen_is_the_oldest_due(connection: Connection) -> None:
-    chosen = pending.choose(connection, [1, 5], 0, now_ms=NOW_MS, claimed=[], limit=50)
+    room = Room(50, ROOMY, at_least=1)
+    runs = chosen(connection, [1, 2], room)
     due = rows(
         connection,
-        "SELECT shard, seq FROM pending WHERE shard IN (1, 5) AND lane = 0"
-        f" AND due_at_ms <= {NOW_MS} ORDER BY due_at_ms, seq LIMIT 50",
+        "SELECT shard, seq, due_at_ms FROM pending WHERE shard IN (1, 2) AND lane = 0"
+        f" AND due_at_ms <= {NOW_MS} ORDER BY due_at_ms, seq LIMIT 51",
     )
-    assert [(one.shard, one.seq) for one in chosen] == [tuple(row) for row in due]
-    rest = pending.choose(
-        connection, [1, 5], 0, now_ms=NOW_MS, claimed=[one.seq for one in chosen[:49]], limit=50
+    for run in runs:
+        mine = [row for row in due[:50] if row[0] == run.shard]
+        assert sorted(run.seqs) == sorted(row[1] for row in mine)
+        assert (run.first_due_ms, run.last_due_ms) == (mine[0][2], mine[-1][2])
+        assert (run.messages, run.size) == (len(mine), 200 * len(mine))
+    (next_,) = chosen(
+        connection, [1, 2], Room(1, ROOMY, 0), claimed=[seq for run in runs for seq in run.seqs]
     )
-    assert rest[0] == chosen[49]
+    assert next_.seqs == [due[50][1]]
+
+
+@pytest.mark.parametrize(
+    ("room", "taken"),
+    [
+        (Room(10, ROOMY, at_least=1), 10),
+        (Room(10, 5 * 200, at_least=1), 5),
+        (Room(10, 5 * 200 - 1, at_least=1), 4),
+        (Room(10, 1, at_least=1), 1),
+        (Room(10, 1, at_least=0), 0),
+    ],
+)
+def test_a_batch_has_room_for_so_much(connection: Connection, room: Room, taken: int) -> None:
+    assert sum(len(run.seqs) for run in chosen(connection, range(SHARDS), room)) == taken
 
 
 def test_a_probe_reads_one_row_a_shard_and_lane(connection: Connection) -> None:
@@ -128,18 +157,31 @@ def test_a_probe_reads_one_row_a_shard_and_lane(connection: Connection) -> None:
     assert explained.most_rows_read() <= 2 * SHARDS
 
 
-def test_reading_and_deleting_a_batch_finds_each_slice_by_an_index(connection: Connection) -> None:
-    chosen = pending.choose(connection, range(SHARDS), 0, now_ms=NOW_MS, claimed=[], limit=500)
+@pytest.mark.parametrize("act", [pending.read_slices, pending.delete_runs])
+def test_a_batch_is_read_and_deleted_in_one_stretch_a_shard(
+    connection: Connection, act: Callable[[Connection, Sequence[Run]], Any]
+) -> None:
+    runs = chosen(connection, range(SHARDS), Room(500, ROOMY, at_least=1))
     explained = Explained(connection)
-    pending.read_slices(connection, chosen)
+    act(connection, runs)
+    scans = [node for node in explained.nodes() if node.get("Relation Name") == "pending"]
+    assert [node["Node Type"] for node in scans if "Scan" in node["Node Type"]] == ["Index Scan"]
+    assert explained.most_rows_read() == 500
+
+
+def test_what_only_the_ledger_names_is_deleted_by_an_index(connection: Connection) -> None:
+    runs = chosen(connection, range(SHARDS), Room(500, ROOMY, at_least=1))
+    slices = [(one.request_id, one.slice_no) for one in pending.read_slices(connection, runs)]
+    explained = Explained(connection)
+    pending.delete_slices(connection, slices)
     assert "Seq Scan" not in explained.kinds()
-    assert explained.most_rows_read() <= len(chosen)
+    assert explained.most_rows_read() == 500
 
 
 def test_the_guard_notices_a_missing_index(connection: Connection) -> None:
     """The tests above can fail."""
     connection.exec_driver_sql("ALTER TABLE pending DROP CONSTRAINT pending_pkey")
     explained = Explained(connection)
-    pending.choose(connection, [0, 1], 0, now_ms=NOW_MS, claimed=[], limit=10)
+    chosen(connection, [0, 1], Room(10, ROOMY, at_least=1))
     assert "Seq Scan" in explained.kinds()
     connection.rollback()
