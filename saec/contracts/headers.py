@@ -6,6 +6,7 @@ Invariant: what SAEC writes always names its content type; what it reads is opti
 import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from functools import lru_cache
 
 from saec.contracts.avro import MARKER
 
@@ -35,16 +36,21 @@ class ContentKind(Enum):
 
 def cloud_event(type_: str, source: str, id_: str, traceparent: str | None = None) -> Headers:
     """The headers of an Avro value: `type_` such as saec.v1.DispatchMessage, `source` a path."""
-    headers = [
-        ("content-type", b"application/avro"),
-        ("ce_specversion", b"1.0"),
-        ("ce_id", id_.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", type_.encode()),
-    ]
+    headers = [*_same(type_, source), ("ce_id", id_.encode())]
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))
     return headers
+
+
+@lru_cache(maxsize=64)
+def _same(type_: str, source: str) -> Headers:
+    """What all events of a type from a source have in common."""
+    return [
+        ("content-type", b"application/avro"),
+        ("ce_specversion", b"1.0"),
+        ("ce_source", source.encode()),
+        ("ce_type", type_.encode()),
+    ]
 
 
 def content_kind(headers: RawHeaders, value: bytes) -> ContentKind:

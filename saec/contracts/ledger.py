@@ -6,7 +6,7 @@ partition. No personal data.
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 from uuid import UUID
 
 from saec.contracts import avro, varint
@@ -39,8 +39,7 @@ class BatchOpened:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class SliceDispatched:
+class SliceDispatched(NamedTuple):
     """A slice that the batch finished: `messages` went out to `recipients` less the skipped."""
 
     request_id: UUID

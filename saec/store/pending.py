@@ -7,6 +7,7 @@ applied or given up. The caller holds the locks of the shards.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -41,8 +42,7 @@ class Room:
     at_least: int
 
 
-@dataclass(frozen=True, slots=True)
-class PendingSlice:
+class PendingSlice(NamedTuple):
     """A claimed slice with everything that its messages are made of."""
 
     shard: int
