@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import burst, campaign, guard, idle, ingest, lateness, plots, profile, restart
+from bench import burst, campaign, guard, idle, ingest, lateness, page, profile, restart
 from bench.lab import Lab, lab
 from bench.part import Options, Part
 from bench.peers import part as peers
@@ -61,7 +61,7 @@ def _commands() -> Sequence[Command]:
         Command(
             "profile", profile.WHAT, profile.EXAMPLE, profile.add_options, _in_lab(profile.run)
         ),
-        Command("plots", plots.WHAT, plots.EXAMPLE, plots.add_options, plots.run),
+        Command("page", page.WHAT, page.EXAMPLE, page.add_options, page.run),
     )
 
 

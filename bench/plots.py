@@ -1,44 +1,29 @@
-"""Plots: what docs/performance.md shows, from the results of `python -m bench all`.
+"""Plots for docs/performance.md, from the results of the suite.
 
 The lateness of every message, throughput against the number of processes, and the time to the first
-dispatch and memory against what is pending. The same results give the same files.
+dispatch and memory against what is pending. Invariant: the same results give the same files.
 """
 
-import argparse
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.part import Options
 from bench.say import say
 
-WHAT = __doc__ or ""
-EXAMPLE = "python -m bench plots --results .bench --output docs/performance"
 _SIZE_IN = (7.0, 3.6)
 _BINS_MS = [1, 2, 3, 4, 5, 6, 7, 8, 9, *(round(10 ** (step / 12)) for step in range(12, 49))]
 Results = dict[str, Any]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """From where to where."""
-    parser.add_argument("--results", type=Path, default=Path(".bench"))
-    parser.add_argument("--output", type=Path, default=Path("docs/performance"))
-
-
-def run(given: Options) -> bool:
+def draw(found: Mapping[str, Results], directory: Path) -> None:
     """Draw what there are results for."""
-    given.output.mkdir(parents=True, exist_ok=True)
-    drawn = {"lateness": _lateness, "burst": _workers, "restart": _restart}
-    for part, draw in drawn.items():
-        path = given.results / f"{part}.json"
-        if not path.exists():
-            say(f"no results of {part}")
-            continue
-        figure = draw(json.loads(path.read_text()))
+    directory.mkdir(parents=True, exist_ok=True)
+    drawn = {"lateness": _lateness, "burst": _rates, "ingest": _rates, "restart": _restart}
+    for part in drawn.keys() & found.keys():
+        figure = drawn[part](found[part])
         figure.tight_layout()
-        figure.savefig(given.output / f"{part}.svg", metadata={"Date": None})
-        say(f"drawn: {given.output / f'{part}.svg'}")
-    return True
+        figure.savefig(directory / f"{part}.svg", metadata={"Date": None})
+        say(f"drawn: {directory / part}.svg")
 
 
 def _figure(columns: int = 1) -> tuple[Any, Any]:
@@ -69,8 +54,8 @@ def _lateness(results: Results) -> Any:
     return figure
 
 
-def _workers(results: Results) -> Any:
-    """Messages a second by the number of workers, beside the raw producer."""
+def _rates(results: Results) -> Any:
+    """How many a second by the number of processes, beside the limit; every run a line."""
     figure, axes = _figure()
     sides = list(results["sides"])
     for place, side in enumerate(sides):
@@ -78,7 +63,7 @@ def _workers(results: Results) -> Any:
         axes.bar(place, sorted(rates)[len(rates) // 2], width=0.6)
         axes.plot([place] * len(rates), rates, "k_")
     axes.set_xticks(range(len(sides)), sides)
-    axes.set_ylabel("thousand messages a second")
+    axes.set_ylabel("thousand a second")
     return figure
 
 
