@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from faults.backup import Backup
 from saec.settings import Settings
-from tests.recover.backup import Backup
 from tests.recover.scene import KNOWN, Scene
 from tests.stack import Stack
 
@@ -18,7 +19,7 @@ def backup_of(stack: Stack) -> Iterator[Callable[[Settings], Backup]]:
     with ExitStack() as copies:
 
         def make(settings: Settings) -> Backup:
-            backup = Backup(stack, settings)
+            backup = Backup(stack.sql, urlsplit(settings.database_url).path.lstrip("/"))
             copies.callback(backup.drop)
             return backup
 

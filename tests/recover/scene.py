@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from faults.backup import Backup
 from saec.clock import SystemClock
 from saec.contracts.status import RequestStatus, Status
 from saec.dispatch.round import Worker
@@ -23,7 +24,6 @@ from saec.store.engine import Engine, open_engine
 from tests.dispatch.kit import KNOWN, Installed
 from tests.dispatch.test_worker import abandon, drive
 from tests.outages.grounds import wait_until
-from tests.recover.backup import Backup
 
 
 @dataclass

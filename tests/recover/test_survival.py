@@ -14,6 +14,7 @@ from typing import IO
 import pytest
 from confluent_kafka import Producer
 
+from faults.backup import Backup
 from saec.recover.errors import RecoverError
 from saec.recover.report import Report
 from saec.recover.run import recover
@@ -21,7 +22,6 @@ from saec.settings import Settings
 from saec.store.engine import open_engine, rows, transaction
 from tests.outages.grounds import wait_until
 from tests.outages.single import Process
-from tests.recover.backup import Backup
 from tests.survival.processes import Fleet
 from tests.survival.run import publish, read_verdict, register
 from tests.survival.verdict import Verdict
