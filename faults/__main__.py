@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults.mutations import FOCUS, MUTATIONS
 from faults.run import Plan, Run, keep_topics
-from faults.schedule import SHARES
+from faults.schedule import KINDS
 from faults.steps import REQUIRED
 
 
@@ -81,7 +81,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=5.0, help="mean seconds between faults")
     parser.add_argument("--rate", type=float, default=15.0, help="events a second")
     parser.add_argument("--mutation", choices=sorted(MUTATIONS))
-    parser.add_argument("--only", action="append", choices=sorted(SHARES), help="kinds of faults")
+    parser.add_argument("--only", action="append", choices=sorted(KINDS), help="kinds of faults")
     parser.add_argument("--all-steps", action="store_true", help="fail if a step was not hit")
     parser.add_argument("--keep", type=Path, help="keep logs and topics there, in any case")
     parser.add_argument("--json", type=Path, help="write the summary there")

@@ -25,6 +25,8 @@ KINDS = (
     "shards halted",
     "processes ended",
     "errors not expected",
+    "restores not noticed",
+    "recoveries failed",
     "steps not hit",
 )
 _SHOWN = 30

@@ -12,8 +12,11 @@ from typing import Any
 from saec.dispatch import takeover
 from saec.ingest import cancels
 from saec.ingest.loop import IngestLoop
+from saec.kafka import intake
 from saec.kafka.ledger import Ledger
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.recover.ledger import RollForward
+from saec.recover.run import Recovery
 from saec.store import shards
 
 _Patch = Callable[[], None]
@@ -114,6 +117,35 @@ def _cancel_without_lock() -> None:
     _put(cancels, "shards", unlocked)
 
 
+def _recover_without_ledger() -> None:
+    """`saec recover` believes that nothing was dispatched since the backup."""
+    entries = RollForward._entries  # noqa: SLF001
+
+    def sentinel_only(self: Any, held: Any, shard: int) -> Any:
+        yield list(entries(self, held, shard))[-1]
+
+    _put(RollForward, "_entries", sentinel_only)
+
+
+def _recover_without_cancels() -> None:
+    _put(Recovery, "_restore_cancels", lambda _self, _given, _requests: None)
+
+
+def _recover_without_registry() -> None:
+    """`saec recover` saves the positions of the registry without what stands before them."""
+    _put(Recovery, "_store_customers", lambda _self, _customers: None)
+
+
+def _restore_unnoticed() -> None:
+    """A consumer goes on from where its group is, whatever the database knows."""
+    start_offset = intake.start_offset
+
+    def trusting(name: str, group: int | None, saved: int | None, oldest: int) -> int:
+        return start_offset(name, group, group if saved is None else max(saved, group or 0), oldest)
+
+    _put(intake, "start_offset", trusting)
+
+
 MUTATIONS: dict[str, _Patch] = {
     "no-fence": _no_fence,
     "no-ledger": _no_ledger,
@@ -122,6 +154,10 @@ MUTATIONS: dict[str, _Patch] = {
     "offsets-before-store": _offsets_before_store,
     "cancel-without-lock": _cancel_without_lock,
     "owner-in-memory": _owner_in_memory,
+    "recover-without-ledger": _recover_without_ledger,
+    "recover-without-cancels": _recover_without_cancels,
+    "recover-without-registry": _recover_without_registry,
+    "restore-unnoticed": _restore_unnoticed,
 }
 
 
@@ -136,7 +172,17 @@ class Focus:
 _ZOMBIES = Focus(
     ("stop at a step",), (("dispatch", "read"), ("dispatch", "compose"), ("dispatch", "emit/begin"))
 )
+_RESTORES = Focus(("restore a backup",), ())
 FOCUS: dict[str, Focus] = {
+    **dict.fromkeys(
+        (
+            "recover-without-ledger",
+            "recover-without-cancels",
+            "recover-without-registry",
+            "restore-unnoticed",
+        ),
+        _RESTORES,
+    ),
     "no-fence": _ZOMBIES,
     "owner-in-memory": _ZOMBIES,
     "no-ledger": Focus(

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+import psycopg2
 
 from faults.proxy import HOST, Proxy
 from saec.embedded import EmbeddedStack
@@ -42,6 +45,18 @@ class Parts:
     def direct_dsn(self, database_url: str) -> str:
         """The same database, not through a proxy."""
         return urlunsplit(urlsplit(self.database_url)._replace(path=urlsplit(database_url).path))
+
+    def sql(self, statement: str, database: str = "saec") -> list[Any]:
+        """Run one statement, outside of a transaction; its rows, if it has any."""
+        url = self.direct_dsn(f"postgresql:///{database}")
+        connection = psycopg2.connect(url, connect_timeout=5)
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
 
     def stop(self) -> None:
         """Stop both parts."""

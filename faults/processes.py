@@ -25,6 +25,8 @@ STOP_S = 15.0
 TRANSACTION_TIMEOUT_S = 6
 _WATCH_S = 0.1
 _TOLD = {0, -signal.SIGTERM, 143}  # told to stop; the last two in its first second
+WENT_BACK = "went back in time"
+_REFUSED = 3
 
 
 @dataclass(eq=False)
@@ -36,6 +38,7 @@ class Member:
     postgres: Proxy
     process: "subprocess.Popen[bytes] | None" = None
     doomed: bool = False
+    log_from: int = 0
     resting: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -58,10 +61,12 @@ class Fleet:
         self._logs = logs
         self._mutation = mutation
         self._watching = True
+        self._held = self._expecting = False
         self._lock = threading.RLock()
         self.members: dict[str, Member] = {}
         self._leaving: dict[str, Member] = {}
         self.ended: list[str] = []
+        self.refused: dict[str, str] = {}
         self.kills: Counter[str] = Counter()
         self.starts = 0
         threading.Thread(target=self._watch, daemon=True).start()
@@ -70,7 +75,8 @@ class Fleet:
         """Start one more process."""
         member = Member(name, self._parts.kafka_proxy(), self._parts.postgres_proxy())
         with self._lock:
-            self._start(member)
+            if not self._held:
+                self._start(member)
             self.members[name] = member
         return member
 
@@ -88,8 +94,10 @@ class Fleet:
 
     def kill(self, name: str) -> None:
         """SIGKILL."""
-        self.doom(name)
         member = self.members.get(name)
+        if member is not None and member.process is None:
+            return  # it is held
+        self.doom(name)
         if member is not None:
             member.signal(signal.SIGKILL)
 
@@ -97,7 +105,7 @@ class Fleet:
         """SIGTERM, wait, start again after a pause; the exit code must be 0."""
         member = self.members[name]
         with self._lock:
-            if member.resting.is_set():
+            if self._held or member.resting.is_set():
                 return  # somebody else does
             member.resting.set()
         self._end(member)
@@ -115,6 +123,31 @@ class Fleet:
         self._wait_stopped(member)
         member.kafka.close()
         member.postgres.close()
+
+    def hold(self, *, kill: bool, spare: str | None = None) -> None:
+        """End all but one, by SIGKILL or SIGTERM, and start none until `resume`."""
+        with self._lock:
+            self._held = True
+            members = [member for member in self.members.values() if member.name != spare]
+        for member in members:
+            if kill:
+                self.kill(member.name)
+            elif not member.resting.is_set():
+                self._tell_to_stop(member)
+        for member in members:
+            self._wait_stopped(member)
+            member.process = None
+
+    def resume(self) -> None:
+        """Start all that were held, and all that refused."""
+        with self._lock:
+            self._held = False
+
+    def expect_refusals(self, *, expecting: bool) -> None:
+        """Whether one may end that says that the database went back in time; it stays down then."""
+        with self._lock:
+            self.refused = {}
+            self._expecting = expecting
 
     def mend(self) -> None:
         """Let everything through, and wake up whoever is stopped."""
@@ -158,8 +191,7 @@ class Fleet:
             member.doomed = True
             process.kill()
         code = process.wait()
-        if code not in _TOLD and not member.doomed:
-            self.ended.append(f"{member.name} exited with {code} on SIGTERM")
+        self._account(member, code, f"exited with {code} on SIGTERM")
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -170,19 +202,38 @@ class Fleet:
                     self._look_at(member)
 
     def _look_at(self, member: Member) -> None:
-        process = member.process
-        if not self._watching or process is None or process.poll() is None:
+        if not self._watching or self._held or member.resting.is_set():
             return
-        if member.resting.is_set():
-            return
-        if not member.doomed and process.returncode not in _TOLD:
-            self.ended.append(f"{member.name} ended by itself with {process.returncode}")
-        self._start(member)
+        if member.process is not None:
+            code = member.process.poll()
+            if code is None:
+                return
+            self._account(member, code, f"ended by itself with {code}")
+        if not self._expecting or member.name not in self.refused:
+            self._start(member)
 
-    def _start(self, member: Member) -> None:
+    def _account(self, member: Member, code: int, how: str) -> None:
+        if member.doomed or code in _TOLD:
+            return
+        said = self._said_last(member)
+        if self._expecting and code == _REFUSED and WENT_BACK in said:
+            self.refused[member.name] = said
+            member.process = None
+        else:
+            self.ended.append(f"{member.name} {how}")
+
+    def _said_last(self, member: Member) -> str:
+        said = self._log(member).read_bytes()[member.log_from :].decode(errors="replace")
+        return said.rstrip().rpartition("\n")[2]
+
+    def _log(self, member: Member) -> Path:
+        return self._logs / f"{member.name}.log"
+
+    def environment(self, bootstrap_servers: str, database_url: str) -> dict[str, str]:
+        """The settings of every process of this installation."""
         environment = os.environ | {
-            "SAEC_BOOTSTRAP_SERVERS": f"{HOST}:{member.kafka.port}",
-            "SAEC_DATABASE_URL": f"postgresql://postgres@{HOST}:{member.postgres.port}/saec",
+            "SAEC_BOOTSTRAP_SERVERS": bootstrap_servers,
+            "SAEC_DATABASE_URL": database_url,
             "SAEC_TRANSACTION_TIMEOUT_S": str(TRANSACTION_TIMEOUT_S),
             "SAEC_SLICE_RECIPIENTS": str(SLICE_RECIPIENTS),
             "SAEC_LOG_LEVEL": "debug",
@@ -190,12 +241,20 @@ class Fleet:
         }
         if self._mutation:
             environment[MUTATION] = self._mutation
+        return environment
+
+    def _start(self, member: Member) -> None:
+        environment = self.environment(
+            f"{HOST}:{member.kafka.port}",
+            f"postgresql://postgres@{HOST}:{member.postgres.port}/saec",
+        )
         member.doomed = False
         with suppress(OSError):
             member.kafka.cut()
             member.postgres.cut()
         self.starts += 1
-        with (self._logs / f"{member.name}.log").open("ab") as log:
+        with self._log(member).open("ab") as log:
+            member.log_from = log.tell()
             member.process = subprocess.Popen(
                 [sys.executable, "-m", "faults.launcher", member.role, member.name],
                 cwd=ROOT,

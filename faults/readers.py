@@ -75,6 +75,16 @@ class Watcher:
         self._consumer.close()
 
 
+def answered(bootstrap_servers: str, group: str, topic: str) -> dict[int, int]:
+    """Up to where a group has answered a topic: partition -> offset, where there is one."""
+    consumer = _consumer(bootstrap_servers, group, **{"isolation.level": "read_uncommitted"})
+    try:
+        found = consumer.committed(_partitions(consumer, [topic]), timeout=10)
+    finally:
+        consumer.close()
+    return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}
+
+
 def read_all(bootstrap_servers: str, topics: Collection[str]) -> list[Record]:
     """Every committed record of these topics, to the end as it is now."""
     consumer = _consumer(bootstrap_servers, "final", **{"enable.partition.eof": True})

@@ -21,6 +21,7 @@ from faults.findings import Findings
 from faults.parts import Parts
 from faults.processes import Fleet
 from faults.readers import Follower, Watcher, read_all, read_by_console
+from faults.restore import RESTORE
 from faults.schedule import Faults
 from faults.steps import REQUIRED
 from faults.verdict import Output, judge
@@ -105,7 +106,7 @@ class Run:
             self._parts,
             self._fleet,
             self._control,
-            self._sql,
+            self._parts.sql,
             self.plan.seed,
             only=self.plan.only,
             steps=self.plan.steps,
@@ -186,8 +187,12 @@ class Run:
     def _at_once(self) -> str:
         if self._fleet.ended:
             return self._fleet.ended[0]
-        halted = self._halted()
-        if halted:
+        restore = self._faults.restore
+        if restore.found:
+            return ": ".join(restore.found[0])
+        was_calm, halted = restore.calm.is_set(), self._halted()
+        # On a database that is being restored they are halted as they should be.
+        if halted and was_calm and restore.calm.is_set():
             return f"halted: {halted}"
         if self.plan.mutation and time.monotonic() - self._judged_s > _OVERDUE_S / 4:
             overdue = self._overdue()
@@ -200,7 +205,7 @@ class Run:
     def _overdue(self) -> str:
         """What should have come out a minute ago, also with faults: a mutation swallowed it."""
         try:
-            output, _ = self._judge(_now_ms() - _OVERDUE_S * 1_000)
+            output, _ = self._judge(self._faults.restore.since_ms(_OVERDUE_S * 1_000))
         except (KafkaException, TimeoutError):
             return ""  # the broker is away
         return "; ".join(output.findings.first[:3])
@@ -214,6 +219,8 @@ class Run:
             found.add("processes ended", ended)
         for shard, why in self._halted():
             found.add("shards halted", f"{shard}: {why}")
+        for kind, what in self._faults.restore.found:
+            found.add(kind, what)
         for line in self._errors_not_expected():
             found.add("errors not expected", line)
         self._compare_readers(found)
@@ -296,6 +303,7 @@ class Run:
             "dispatched": output.messages,
             "answers": dict(output.statuses),
             "faults": kinds,
+            "restores": [one.what for one in self._faults.struck if one.kind == RESTORE],
             "kills": dict(self._fleet.kills),
             "starts": self._fleet.starts,
             "steps": {"/".join(step): self._control.struck[step] for step in REQUIRED},
@@ -305,20 +313,10 @@ class Run:
 
     def _halted(self) -> list[tuple[int, str]]:
         try:
-            found = self._sql("SELECT shard, halted FROM shards WHERE halted IS NOT NULL")
+            found = self._parts.sql("SELECT shard, halted FROM shards WHERE halted IS NOT NULL")
         except psycopg2.Error:
             return []  # PostgreSQL is away
         return [(int(shard), str(why)) for shard, why in found]
-
-    def _sql(self, statement: str) -> list[Any]:
-        connection = psycopg2.connect(self._parts.database_url, connect_timeout=5)
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute(statement)
-                return cursor.fetchall()
-        finally:
-            connection.close()
 
     def _at(self) -> str:
         return f"{time.monotonic() - self._began_s:.0f} s"

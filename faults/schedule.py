@@ -19,6 +19,7 @@ from faults.control import Control, Step, Trap
 from faults.parts import Parts
 from faults.processes import Fleet, Member
 from faults.proxy import Direction, Proxy
+from faults.restore import RESTORE, Restore
 from faults.steps import KAFKA_COMMITS, REQUIRED, STORE_COMMITS
 
 Card = tuple[Step, str]
@@ -27,10 +28,16 @@ _WHEN = ("before", "after")
 _TRAP_S = 8.0  # how long a trap waits before something is done to make somebody come by
 _PROVOKED_S = 12.0
 _PROGRESS_S = 20.0
+_LONGEST_S = 300.0
 _PROGRESS = {"dispatch": "emit/commit", "requests": "answer/commit", "customers": "answer/commit"}
 _AT_ONCE = {"dispatch": 2, "requests": 1, "customers": 1}
 
-# How often each kind is drawn, relative to the others. Deaths at steps have a pace of their own.
+# Seconds until the first restore, and between two; they take long, and nothing else is tried then.
+_FIRST_RESTORE_S = (40.0, 70.0)
+_RESTORES_S = (240.0, 480.0)
+
+# How often each kind is drawn, relative to the others. Deaths at steps have a pace of their own,
+# and so have restores.
 SHARES = {
     _DIE: 4,
     "kill": 10,
@@ -49,6 +56,7 @@ SHARES = {
     "broker down": 2,
     "step the clock": 2,
 }
+KINDS = (*SHARES, RESTORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +115,8 @@ class Faults:
         self._threads: list[threading.Thread] = []
         self._down = threading.Lock()
         self._extra = 0
+        self.restore = Restore(self.parts, self.fleet, self.control, self.stopping, self._down)
+        self._drawn = tuple(kind for kind in self.only if kind != RESTORE)
 
     def run(self, seconds: float, every_s: float, extra_s: float = 0.0) -> None:
         """Strike on average every `every_s`, for `seconds`; then let all of them end.
@@ -119,19 +129,45 @@ class Faults:
         if not self.only:
             for role in self._decks:
                 self._spawn(self._play_deck, role)
+            self._spawn(self._play_restores, _FIRST_RESTORE_S, _RESTORES_S)
+        elif RESTORE in self.only:
+            # Time to catch up in between: otherwise there is little to throw back.
+            self._spawn(self._play_restores, *2 * [(4 * every_s, 8 * every_s)])
         kinds: list[str] = []
         while self._is_on():
+            self._wait_calm()
             kinds = kinds or self._draw_kinds()
-            self._spawn(self._strike, kinds.pop(), _fork(self._chance))
+            if kinds:
+                self._spawn(self._strike, kinds.pop(), _fork(self._chance))
             self.stopping.wait(every_s * self._chance.uniform(0.5, 1.5))
         for thread in list(self._threads):
-            thread.join(90)
+            thread.join(_LONGEST_S)
 
     def _draw_kinds(self) -> list[str]:
         """The next kinds: by their shares, or those wanted, each as often as any other."""
         if self.only:
-            return self._chance.sample(self.only, len(self.only))
+            return self._chance.sample(self._drawn, len(self._drawn))
         return self._chance.choices(list(SHARES), list(SHARES.values()))
+
+    def _play_restores(self, first_s: tuple[float, float], every_s: tuple[float, float]) -> None:
+        """Now and then the database is thrown back; one time after the other."""
+        chance = random.Random(f"{self.seed}/restores")  # noqa: S311
+        pause_s = chance.uniform(*first_s)
+        while self._goes_on_for(pause_s):
+            self.restore.back_up(chance)
+            self._strike(RESTORE, _fork(chance))
+            pause_s = chance.uniform(*every_s)
+
+    def _goes_on_for(self, seconds: float) -> bool:
+        until_s = time.monotonic() + seconds
+        while self._is_on() and time.monotonic() < until_s:
+            self.stopping.wait(0.2)
+        return self._is_on()
+
+    def _wait_calm(self) -> None:
+        """Until no database is being restored."""
+        while not self.stopping.is_set() and not self.restore.calm.wait(0.2):
+            pass
 
     def _is_on(self) -> bool:
         late_s = time.monotonic() - self._deadline_s
@@ -148,6 +184,7 @@ class Faults:
         """Let processes of a role die at its steps, some at once, as long as they get on."""
         deck = self._decks[role]
         while self._is_on():
+            self._wait_calm()
             volley = [
                 self._spawn(self._strike, _DIE, _fork(deck.chance), deck.draw())
                 for _ in range(_AT_ONCE[role])
@@ -170,6 +207,8 @@ class Faults:
         try:
             if kind == _DIE:
                 what = self._die_at(chance, card)
+            elif kind == RESTORE:
+                what = self.restore.strike(chance)
             else:
                 what = getattr(self, "_" + kind.replace(" ", "_").lower())(chance)
         except Exception as error:  # a process that was just gone

@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 
 from faults.launcher import find
-from faults.mutations import MUTATIONS
-from faults.schedule import SHARES, Faults
+from faults.mutations import FOCUS, MUTATIONS
+from faults.recovering import STEPS
+from faults.schedule import KINDS, SHARES, Faults
 from faults.steps import BASE, COMMITS, INNER, KAFKA_COMMITS, MODULES, REQUIRED, STORE_COMMITS
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = sorted(
-    {*INNER.values(), *(target for steps in BASE.values() for target in steps.values())}
+    {
+        *INNER.values(),
+        *STEPS.values(),
+        *(target for steps in BASE.values() for target in steps.values()),
+    }
 )
 
 
@@ -36,6 +41,7 @@ def test_each_kind_of_fault_can_be_struck() -> None:
         name = "die_at" if kind == "die at a step" else kind.replace(" ", "_").lower()
         assert callable(getattr(Faults, f"_{name}"))
     assert all(share > 0 for share in SHARES.values())
+    assert {kind for focus in FOCUS.values() for kind in focus.kinds} <= {*KINDS}
 
 
 @pytest.mark.parametrize("name", sorted(MUTATIONS))
@@ -45,7 +51,8 @@ def test_a_mutation_changes_saec(name: str) -> None:
         "import sys\n"
         "from faults import mutations\n"
         "places = [mutations.takeover, mutations.cancels, mutations.IngestLoop, mutations.Ledger,\n"
-        "          mutations.TransactionalProducer, mutations.shards]\n"
+        "          mutations.TransactionalProducer, mutations.shards, mutations.intake,\n"
+        "          mutations.RollForward, mutations.Recovery]\n"
         "before = [dict(vars(place)) for place in places]\n"
         "mutations.apply(sys.argv[1])\n"
         "changed = [name for place, was in zip(places, before)\n"
