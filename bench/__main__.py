@@ -9,13 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import burst, campaign, guard, idle, ingest, lateness, page, profile, restart
+from bench import burst, campaign, guard, idle, ingest, lateness, page, profile, restart, wear
 from bench.lab import Lab, lab
 from bench.part import Options, Part
 from bench.peers import part as peers
 from bench.say import say
 
-PARTS = (burst.PART, campaign.PART, ingest.PART, lateness.PART, restart.PART, idle.PART, peers.PART)
+PARTS = (
+    burst.PART,
+    campaign.PART,
+    ingest.PART,
+    lateness.PART,
+    restart.PART,
+    idle.PART,
+    wear.PART,
+    peers.PART,
+)
 RESULTS = Path(".bench")
 
 

@@ -5,6 +5,7 @@ neither starting nor storing is in the figure.
 """
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 
 from bench import preload
 from bench.instants import check_ahead, now_ms, pause, wait_until_ms
@@ -33,8 +34,12 @@ def sent_at_once(
     *,
     workers: int,
     rows: int,
+    state: AbstractContextManager[None] | None = None,
 ) -> Run:
-    """Store `rows` rows of what `ask` says for a due instant, wait until then, and see it come."""
+    """Store `rows` rows of what `ask` says for a due instant, wait until then, and see it come.
+
+    `state` is entered before that instant, and left when everything came.
+    """
     site.empty()
     with (
         Meter(lab.pids) as meter,
@@ -49,10 +54,11 @@ def sent_at_once(
         asked = ask(due_ms)
         preload.store(site, asked)
         site.settle()
-        check_ahead(due_ms)
-        wait_until_ms(due_ms)
-        meter.restart()
-        wait_for_all(reader, asked.messages)
+        with state or nullcontext():
+            check_ahead(due_ms)
+            wait_until_ms(due_ms)
+            meter.restart()
+            wait_for_all(reader, asked.messages)
         weights = meter.weights()
         pause(given.linger)
         seen = judge(reader.finish(), asked.expected())

@@ -105,6 +105,18 @@ def singles(site: Site, asked: Singles) -> None:
             _insert(connection, site, asked)
 
 
+def dead(site: Site, asked: Singles) -> None:
+    """Leave as many dead rows in `pending` as if these requests had been dispatched."""
+    with site.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        _insert(connection, site, asked)
+        for table in _TABLES:
+            cursor.execute(
+                f"DELETE FROM {table} WHERE due_at_ms = ANY(%s)", (list(set(asked.dues_ms)),)
+            )
+        cursor.execute("COMMIT")
+
+
 def campaign(site: Site, asked: Campaign) -> None:
     """Store the requests of a campaign, and what is pending of them."""
     values = {
