@@ -89,6 +89,8 @@ def raw_run(lab: Lab, site: Site, copied: Range, given: Options) -> Run:
         raw(lab.bootstrap_servers, copied, given.transaction) as producer,
     ):
         meter.watch("reader", r.pid)
+        if producer.records != given.messages:
+            raise RuntimeError(f"the first run left {producer.records} records")
         meter.watch(RAW, producer.pid)
         site.settle()
         meter.restart()

@@ -8,41 +8,27 @@ publishing.
 import argparse
 import gc
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Producer
 
+from bench.child import child, module
 from bench.workload import Singles, record_value
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @contextmanager
 def limit_stream(bootstrap_servers: str, topic: str, asked: Singles) -> Iterator[int]:
     """The producer, for what is asked; its process id."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.limit_stream", bootstrap_servers, topic],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        if process.stdin:
-            due = [(due_ms, id_.decode()) for id_, due_ms in asked.expected().items()]
-            process.stdin.write(json.dumps(due) + "\n")
-            process.stdin.flush()
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdin:
-            process.stdin.close()
+    command = module("bench.limit_stream", bootstrap_servers, topic)
+    with child("the producer of the stream", command) as running:
+        due = [(due_ms, id_.decode()) for id_, due_ms in asked.expected().items()]
+        running.tell(json.dumps(due))
+        running.hear()
+        yield running.pid
 
 
 def _publish(producer: Any, topic: str, due: list[tuple[int, str]]) -> None:
@@ -82,7 +68,10 @@ def main() -> None:
         }
     )
     producer.init_transactions()
-    _publish(producer, given.topic, json.loads(sys.stdin.readline()))
+    due = json.loads(sys.stdin.readline())
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    _publish(producer, given.topic, due)
     sys.stdin.read()
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import confluent_kafka
 import psutil
 
+from bench.child import ROOT
 from bench.lab import Lab
 from saec.embedded.lockfile import KAFKA_VERSION
 
-ROOT = Path(__file__).resolve().parents[1]
 _CPU_INFO = Path("/proc/cpuinfo")
 
 

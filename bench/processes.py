@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.child import ROOT
 from bench.instants import pause
 from bench.meter import Meter
 from bench.site import Site
 
-ROOT = Path(__file__).resolve().parents[1]
 ROLES = {
     "requests": "consumers.requests",
     "customers": "consumers.customers",

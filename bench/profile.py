@@ -14,6 +14,7 @@ import psutil
 
 from bench import preload
 from bench.at_once import topics, wait_for_all
+from bench.child import ROOT
 from bench.instants import check_ahead, now_ms, wait_until_ms
 from bench.lab import Lab
 from bench.part import Options
@@ -65,7 +66,7 @@ def _spy(site: Site, given: Options) -> "subprocess.Popen[bytes]":
     command += ["--native"] if given.native else []
     return subprocess.Popen(
         [*command, "--", sys.executable, "-m", ROLES["dispatch"]],
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=ROOT,
         env=environment(site),
     )
 

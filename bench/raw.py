@@ -9,16 +9,15 @@ import argparse
 import gc
 import json
 import random
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.child import Child, child, module
+
 Range = Mapping[str, list[tuple[int, int, int]]]
 """Topic -> (partition, first offset, end) of each partition."""
 
@@ -28,48 +27,23 @@ _Record = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 class Raw:
     """A producer that holds its records and waits to be told."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.records = int(self._line())
-
-    @property
-    def pid(self) -> int:
-        """Process id."""
-        return self._process.pid
+    def __init__(self, running: Child) -> None:
+        self._child = running
+        self.pid = running.pid
+        self.records = int(running.hear())
 
     def go(self) -> None:
         """Publish everything; returns when the last transaction is committed."""
-        if self._process.stdin:
-            self._process.stdin.write("go\n")
-            self._process.stdin.flush()
-        self._line()
-
-    def _line(self) -> str:
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise RuntimeError("the raw producer ended")
-        return line
+        self._child.tell("go")
+        self._child.hear()
 
 
 @contextmanager
 def raw(bootstrap_servers: str, copied: Range, transaction: int) -> Iterator[Raw]:
     """A raw producer of the records in this range."""
-    command = [sys.executable, "-m", "bench.raw", bootstrap_servers, str(transaction)]
-    process = subprocess.Popen(
-        [*command, json.dumps(copied)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield Raw(process)
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                stream.close()
+    command = module("bench.raw", bootstrap_servers, str(transaction), json.dumps(copied))
+    with child("the raw producer", command) as running:
+        yield Raw(running)
 
 
 def ends(bootstrap_servers: str, topics: list[str]) -> dict[str, dict[int, int]]:

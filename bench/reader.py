@@ -7,7 +7,6 @@ it reads, and a look's instant is taken after its records arrived. Ends when its
 
 import argparse
 import gc
-import subprocess
 import sys
 import threading
 import time
@@ -19,11 +18,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
+from bench.child import Child, child, module
 from bench.seen import ID_BYTES, Readings
 
-ROOT = Path(__file__).resolve().parents[1]
 _MOST = 20_000
 _LONGEST_WAIT_S = 0.1
+_FINISH_S = 30.0
 # Of a dispatch message: behind marker, fingerprint and the length of the text.
 _ID_IN_VALUE = slice(11, 11 + ID_BYTES)
 
@@ -31,14 +31,14 @@ _ID_IN_VALUE = slice(11, 11 + ID_BYTES)
 class Reader:
     """A running reader, as its parent sees it."""
 
-    def __init__(self, process: "subprocess.Popen[str]", directory: Path) -> None:
-        self._process = process
+    def __init__(self, running: Child, directory: Path) -> None:
+        self._child = running
         self._directory = directory
 
     @property
     def pid(self) -> int:
         """Process id."""
-        return self._process.pid
+        return self._child.pid
 
     def count(self) -> int:
         """How many records it has seen so far."""
@@ -58,10 +58,7 @@ class Reader:
 
     def finish(self) -> Readings:
         """End it; what it saw."""
-        if self._process.stdin:
-            self._process.stdin.close()
-        if self._process.wait(30) != 0:
-            raise RuntimeError("the reader failed")
+        self._child.finish(_FINISH_S)
         return Readings.load(self._directory)
 
 
@@ -76,22 +73,11 @@ def reading(
 ) -> Iterator[Reader]:
     """Start a reader, and wait until it reads. `look_every_s` 0: every record as it comes."""
     directory.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "bench.reader", bootstrap_servers, str(directory), *topics]
+    command = module("bench.reader", bootstrap_servers, str(directory), *topics)
     command += ["--every", str(look_every_s), *(["--by-key"] if by_key else [])]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        if process.stdout is None or not process.stdout.readline():
-            raise RuntimeError("the reader did not start")
-        yield Reader(process, directory)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout):
-            if stream:
-                stream.close()
+    with child("the reader", command) as running:
+        running.hear()
+        yield Reader(running, directory)
 
 
 def _from_the_ends(consumer: Consumer, topics: Collection[str]) -> list[TopicPartition]:

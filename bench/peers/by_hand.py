@@ -12,6 +12,7 @@ from typing import Any
 import psycopg2
 from confluent_kafka import Producer
 
+from bench.child import module
 from bench.peers.peer import Peer, Place
 from bench.workload import BODY, Singles, record_value
 
@@ -50,8 +51,8 @@ def store(place: Place, asked: Singles) -> None:
 
 def command(place: Place) -> Sequence[str]:
     """The worker."""
-    module = [sys.executable, "-m", "bench.peers.by_hand"]
-    return [*module, place.database_url, place.bootstrap_servers, place.topic]
+    where = place.database_url, place.bootstrap_servers, place.topic
+    return module("bench.peers.by_hand", *where)
 
 
 def _execute(url: str, statement: str, values: dict[str, Any]) -> None:

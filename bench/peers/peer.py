@@ -4,15 +4,13 @@ Invariant: a job carries an id and a body, and becomes a record of the length of
 with the id where the reader looks for it; it counts as done when Kafka has acknowledged it.
 """
 
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.child import child
 from bench.workload import Singles
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,7 @@ class Peer:
 @contextmanager
 def worker(peer: Peer, place: Place) -> Iterator[int]:
     """Its worker, once it says that it is ready; the process id."""
-    with (place.directory / "worker.log").open("ab") as log:
-        process = subprocess.Popen(
-            list(peer.command(place)), cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
-        )
-    try:
-        if process.stdout is None or not process.stdout.readline():
-            raise RuntimeError(f"the worker of {peer.name} did not start")
-        yield process.pid
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout:
-            process.stdout.close()
+    log = place.directory / "worker.log"
+    with child(f"the worker of {peer.name}", peer.command(place), log) as running:
+        running.hear()
+        yield running.pid

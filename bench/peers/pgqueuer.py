@@ -16,6 +16,7 @@ from pgqueuer.db import PsycopgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
+from bench.child import module
 from bench.peers.delivery import Delivery
 from bench.peers.peer import Peer, Place
 from bench.say import Progress
@@ -59,8 +60,8 @@ def store(place: Place, asked: Singles) -> None:
 
 def command(place: Place) -> Sequence[str]:
     """The worker."""
-    module = [sys.executable, "-m", "bench.peers.pgqueuer"]
-    return [*module, place.database_url, place.bootstrap_servers, place.topic]
+    where = place.database_url, place.bootstrap_servers, place.topic
+    return module("bench.peers.pgqueuer", *where)
 
 
 @asynccontextmanager

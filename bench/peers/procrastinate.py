@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import procrastinate
 from procrastinate.jobs import Job
 
+from bench.child import module
 from bench.peers.delivery import Delivery
 from bench.peers.peer import Peer, Place
 from bench.say import Progress
@@ -50,8 +51,8 @@ def store(place: Place, asked: Singles) -> None:
 
 def command(place: Place) -> Sequence[str]:
     """The worker."""
-    module = [sys.executable, "-m", "bench.peers.procrastinate"]
-    return [*module, place.database_url, place.bootstrap_servers, place.topic]
+    where = place.database_url, place.bootstrap_servers, place.topic
+    return module("bench.peers.procrastinate", *where)
 
 
 def _job(id_: str, due_ms: int) -> Job:
