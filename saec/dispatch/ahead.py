@@ -1,4 +1,4 @@
-"""The next batch: claimed, read and built, in a thread of its own while another one is in Kafka.
+"""The next batch: claimed and read in a thread of its own while another one goes out to Kafka.
 
 Invariant: whoever started it takes it or gives its claims up; what it raises is raised to them.
 """
@@ -8,17 +8,18 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from saec.dispatch.batch import Claim, Composed
+from saec.dispatch.batch import Claim
+from saec.dispatch.read import Snapshot
 from saec.store.shards import Owned
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch ready to be emitted, or only the shards as they stand when nothing was due."""
+    """A batch ready to be built and emitted; without a claim, nothing was due."""
 
     owned: dict[int, Owned]
     claim: Claim | None = None
-    batch: Composed | None = None
+    snapshot: Snapshot | None = None
 
 
 class Ahead:

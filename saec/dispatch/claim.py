@@ -68,7 +68,7 @@ def give_up(connection: Connection, claim: Claim | None) -> None:
     """
     claims = list(claim.batch_nos.items()) if claim else []
     if claims and pending.delete_claims(connection, claims) != len(claims):
-        raise UnexpectedBatchError("a claim of a batch of mine that was not emitted is not there")
+        raise UnexpectedBatchError("a claim of a batch of mine that was given up is not there")
 
 
 def apply(

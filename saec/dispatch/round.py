@@ -148,23 +148,23 @@ class Worker:
         ready = belief.taken() or self._prepare(*belief.handed_over())
         belief.owned = ready.owned
         self._claimed_at_s = self._now_s()
-        if ready.claim is None or ready.batch is None:
+        if ready.claim is None or ready.snapshot is None:
             return
         if ready.claim.messages > self._pace.messages // 2:  # else nothing more is due yet
             belief.ahead = Ahead(partial(self._prepare, *belief.handed_over()))
-        ledger = self._settings.topics.ledger
-        belief.finished += emit(belief.producer, ledger, ready.owned, ready.batch)
-        self._pace.took(self._now_s() - began_s, len(ready.batch.records))
-        _log.debug("dispatched", records=len(ready.batch.records))
+        topics, status_sent = self._settings.topics, self._settings.status_sent
+        batch = compose(ready.snapshot, ready.claim, topics, status_sent=status_sent)
+        belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch)
+        claim = ready.claim
+        self._pace.took(self._now_s() - began_s, claim.messages, campaign=claim.has_campaign)
+        _log.debug("dispatched", records=len(batch.records))
 
     def _prepare(self, me: str, owned: dict[int, Owned], finished: list[Finished]) -> Prepared:
-        """Apply what is finished and claim, read, compose."""
+        """Apply what is finished and claim, read."""
         claim, owned = claim_due(self._engine, me, owned, finished, self._pace.messages)
         if claim is None:
             return Prepared(owned)
-        snapshot = read_claimed(self._engine, me, owned, claim)
-        topics, status_sent = self._settings.topics, self._settings.status_sent
-        return Prepared(owned, claim, compose(snapshot, claim, topics, status_sent=status_sent))
+        return Prepared(owned, claim, read_claimed(self._engine, me, owned, claim))
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""
