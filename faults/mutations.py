@@ -15,6 +15,7 @@ from saec.ingest.loop import IngestLoop
 from saec.kafka import intake
 from saec.kafka.ledger import Ledger
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.recover import cancels as recover_cancels
 from saec.recover.ledger import RollForward
 from saec.recover.run import Recovery
 from saec.store import shards
@@ -128,7 +129,8 @@ def _recover_without_ledger() -> None:
 
 
 def _recover_without_cancels() -> None:
-    _put(Recovery, "_restore_cancels", lambda _self, _given, _requests: None)
+    """`saec recover` stores the answers to cancels again, and stops nothing."""
+    _put(recover_cancels, "_stop", lambda _connection, _stopped: [])
 
 
 def _recover_without_registry() -> None:

@@ -52,7 +52,7 @@ def test_a_mutation_changes_saec(name: str) -> None:
         "from faults import mutations\n"
         "places = [mutations.takeover, mutations.cancels, mutations.IngestLoop, mutations.Ledger,\n"
         "          mutations.TransactionalProducer, mutations.shards, mutations.intake,\n"
-        "          mutations.RollForward, mutations.Recovery]\n"
+        "          mutations.RollForward, mutations.Recovery, mutations.recover_cancels]\n"
         "before = [dict(vars(place)) for place in places]\n"
         "mutations.apply(sys.argv[1])\n"
         "changed = [name for place, was in zip(places, before)\n"
