@@ -28,6 +28,8 @@ PREFIX = "saec."
 RESTORE = "restore a backup"
 _SOURCES = ("requests", "customers")
 _AGES_S = (2.0, 5.0, 10.0)
+_PROGRESS = (("requests", "answer/commit"), ("dispatch", "emit/commit"))
+_PROGRESS_S = 20.0
 _MANNERS = ("running", "killed", "stopped")
 _NOTICE_S = 90.0
 _LOOK_S = 0.2
@@ -55,10 +57,16 @@ class Restore:
         self._recovery = Recovery(self.parts, self.fleet, self.control, self.found)
 
     def back_up(self, chance: random.Random) -> None:
-        """Take a backup, and let everything go on for a while."""
+        """Take a backup, and let everything go on until it lacks something."""
         with self.down, self._told("no backup"):
             self._asked(self._backup.take)
+        before = [self.control.passed[step] for step in _PROGRESS]
         self.stopping.wait(chance.choice(_AGES_S))
+        deadline_s = time.monotonic() + _PROGRESS_S
+        # Before and after each commit: the first that is counted may have begun earlier.
+        while any(self.control.passed[s] < b + 3 for s, b in zip(_PROGRESS, before, strict=True)):
+            if time.monotonic() > deadline_s or self.stopping.wait(_LOOK_S):
+                break
 
     def strike(self, chance: random.Random) -> str:
         """Put the backup in the place of the database; come back when all is well again."""
