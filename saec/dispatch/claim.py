@@ -125,10 +125,6 @@ def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
 def _choose(connection: Connection, owned: Mapping[int, Owned], batch_messages: int) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch."""
     now_ms = shards.now_ms(connection)
-    claims = pending.read_claims(connection, owned)
-    claimed = list(
-        chain.from_iterable(seqs for batches in claims.values() for seqs in batches.values())
-    )
     chosen: list[Run] = []
     for lane in Lane:
         room = Room(
@@ -137,9 +133,7 @@ def _choose(connection: Connection, owned: Mapping[int, Owned], batch_messages: 
             at_least=0 if chosen else 1,
         )
         if room.messages > 0:
-            chosen += pending.choose(
-                connection, owned, lane.rank, now_ms=now_ms, claimed=claimed, room=room
-            )
+            chosen += pending.choose(connection, owned, lane.rank, now_ms=now_ms, room=room)
     return chosen
 
 

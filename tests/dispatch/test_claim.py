@@ -169,6 +169,7 @@ def test_a_batch_number_that_is_taken_is_a_conflict(
     """Were the claims of a shard not looked at, the database itself would refuse."""
     installed.ask(shard=0)
     claim(installed, owned)
+    installed.ask(shard=0)
     monkeypatch.setattr("saec.store.pending.read_claims", lambda _c, s: {shard: {} for shard in s})
     with pytest.raises(StoreConflictError):
         claim(installed, owned)
