@@ -23,6 +23,7 @@ from faults.workload import SLICE_RECIPIENTS
 ROOT = Path(__file__).resolve().parents[1]
 STOP_S = 15.0
 TRANSACTION_TIMEOUT_S = 6
+BATCH_MESSAGES = 20  # so few that in a backlog of seconds one batch is ahead
 _WATCH_S = 0.1
 _TOLD = {0, -signal.SIGTERM, 143}  # told to stop; the last two in its first second
 WENT_BACK = "went back in time"
@@ -236,6 +237,7 @@ class Fleet:
             "SAEC_DATABASE_URL": database_url,
             "SAEC_TRANSACTION_TIMEOUT_S": str(TRANSACTION_TIMEOUT_S),
             "SAEC_SLICE_RECIPIENTS": str(SLICE_RECIPIENTS),
+            "SAEC_DISPATCH_BATCH_MESSAGES": str(BATCH_MESSAGES),
             "SAEC_LOG_LEVEL": "debug",
             CONTROL: str(self._control),
         }
