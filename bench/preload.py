@@ -10,7 +10,7 @@ from typing import assert_never
 
 from psycopg2 import extensions
 
-from bench.say import Progress, counted
+from bench.say import Progress
 from bench.site import Site
 from bench.workload import MESSAGE, REQUESTER, Asked, Campaign, Singles
 from saec.contracts.dispatch import encode_message
@@ -78,10 +78,12 @@ _INDEXES = """
 def registry(site: Site, customers: int) -> None:
     """Register the customers c0 up to so many, if they are not yet."""
     known = site.count("SELECT count(*) FROM customers")
-    chunks = (range(at, min(at + _CHUNK, customers)) for at in range(known, customers, _CHUNK))
+    progress = Progress("customers stored", customers)
     with site.connect() as connection, connection.cursor() as cursor:
-        for chunk in counted("customers", chunks, customers - known):
-            cursor.execute(_REGISTRY, {"first": chunk[0], "last": chunk[-1]})
+        for first in range(known, customers, _CHUNK):
+            last = min(first + _CHUNK, customers) - 1
+            cursor.execute(_REGISTRY, {"first": first, "last": last})
+            progress.at(last + 1)
     site.settle(("customers",))
 
 
@@ -197,5 +199,7 @@ def _indexed_later(connection: extensions.connection) -> Iterator[None]:
         for statement in drop:
             cursor.execute(statement)
         yield
-        for statement in counted("indexes", again, len(again)):
+        progress = Progress("indexes made", len(again))
+        for number, statement in enumerate(again, 1):
             cursor.execute(statement)
+            progress.at(number)

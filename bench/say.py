@@ -2,10 +2,6 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
-from typing import TypeVar
-
-T = TypeVar("T")
 
 _EVERY_S = 5.0
 
@@ -30,12 +26,3 @@ class Progress:
         if now_s >= self._told_s + _EVERY_S:
             self._told_s = now_s
             say(f"  {self._what}: {done:,} of {self._of:,}")
-
-
-def counted(what: str, chunks: Iterable[T], of: int) -> Iterator[T]:
-    """The same chunks, saying how many things in them are done."""
-    progress, done = Progress(what, of), 0
-    for chunk in chunks:
-        yield chunk
-        done += len(chunk) if isinstance(chunk, Sized) else 1
-        progress.at(done)
