@@ -157,7 +157,7 @@ class Worker:
         belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch)
         claim = ready.claim
         self._pace.took(self._now_s() - began_s, claim.messages, campaign=claim.has_campaign)
-        _log.debug("dispatched", records=len(batch.records))
+        _log.debug("dispatched", records=len(batch.records), ahead=belief.ahead is not None)
 
     def _prepare(self, me: str, owned: dict[int, Owned], finished: list[Finished]) -> Prepared:
         """Apply what is finished and claim, read."""
