@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from bench import preload
 from bench.at_once import LOOK_S, sent_at_once, topics, wait_for_all
+from bench.ends import ends
 from bench.lab import Lab
 from bench.machine import described
 from bench.meter import Meter
 from bench.outcome import Outcome, Run
 from bench.part import Options, Part, numbers, sizes
 from bench.ratios import rotated
-from bench.raw import Range, between, ends, raw
+from bench.raw import Range, between, raw
 from bench.reader import reading
 from bench.say import say
 from bench.seen import judge

@@ -1,7 +1,8 @@
-"""How much memory and processor each process takes.
+"""How much memory and processor each process takes, and how much everybody else does.
 
 Invariant: memory is the highest resident size seen; processor time is that spent from the first
-look at a process to the last one, of PostgreSQL that of all its sessions.
+look at a process to the last one, of PostgreSQL that of all its sessions. Whatever else was busy on
+the machine counts as `others`: a run beside busy others says little.
 """
 
 import threading
@@ -12,6 +13,7 @@ from typing import Any
 
 import psutil
 
+OTHERS = "others"
 _EVERY_S = 0.25
 
 
@@ -33,6 +35,22 @@ class _Watched:
     weight: Weight = field(default_factory=Weight)
 
 
+class _Machine:
+    """What the machine and the benchmark itself had spent at an instant."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+        self._busy_s = _busy_s()
+        self._own_s = time.process_time()
+
+    def others(self, known_s: float) -> Weight:
+        """What was spent since by nobody of ours."""
+        passed_s = time.monotonic() - self._since_s
+        own_s = time.process_time() - self._own_s
+        spent_s = max(0.0, _busy_s() - self._busy_s - own_s - known_s)
+        return Weight(0.0, round(spent_s, 2), round(spent_s / max(passed_s, 1e-9), 3))
+
+
 class Meter:
     """Looks at processes a few times a second, in a thread, while in its block."""
 
@@ -41,6 +59,7 @@ class Meter:
         self._watched: dict[str, _Watched] = {}
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, daemon=True)
+        self._machine = _Machine()
         for name, pid in (parts or {}).items():
             self.watch(name, pid)
 
@@ -65,19 +84,27 @@ class Meter:
             for watched in self._watched.values():
                 watched.since_s, watched.first, watched.last = time.monotonic(), {}, {}
                 _look(watched, begin=True)
+            self._machine = _Machine()
 
     def weights(self) -> dict[str, Weight]:
         """Of each process, as of now."""
         with self._lock:
             for watched in self._watched.values():
                 _look(watched)
-            return {name: watched.weight for name, watched in self._watched.items()}
+            found = {name: watched.weight for name, watched in self._watched.items()}
+            others = self._machine.others(sum(weight.cpu_s for weight in found.values()))
+            return {**found, OTHERS: others}
 
     def _run(self) -> None:
         while not self._over.wait(_EVERY_S):
             with self._lock:
                 for watched in self._watched.values():
                     _look(watched)
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - times.guest)
 
 
 def _look(watched: _Watched, *, begin: bool = False) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.meter import Weight
+from bench.meter import OTHERS, Weight
 from bench.ratios import Spread, ratio, table
 from bench.seen import Seen
 
@@ -82,6 +82,17 @@ class Outcome:
             self.ratios[name] = ratio(upper, lower)
 
     @property
+    def most_by_others(self) -> float:
+        """The most cores that others took in any run."""
+        shares = [
+            run.weights[OTHERS].cpu_share
+            for runs in self.sides.values()
+            for run in runs
+            if OTHERS in run.weights
+        ]
+        return max(shares, default=0.0)
+
+    @property
     def exact(self) -> bool:
         """Whether every reader saw exactly what was asked for."""
         return all(
@@ -90,7 +101,8 @@ class Outcome:
 
     def text(self) -> str:
         """For people."""
-        lines = [f"{self.part}: {'exact' if self.exact else 'NOT EXACT, see the runs'}"]
+        exact = "exact" if self.exact else "NOT EXACT, see the runs"
+        lines = [f"{self.part}: {exact}; others took up to {self.most_by_others:.2f} cores"]
         lines += [table(self.figures), table(self.ratios)]
         return "\n".join(line for line in lines if line)
 
@@ -102,6 +114,7 @@ class Outcome:
             "sizes": self.sizes,
             "machine": self.machine,
             "exact": self.exact,
+            "most_by_others": self.most_by_others,
             "figures": {name: one.fields() for name, one in self.figures.items()},
             "ratios": {name: one.fields() for name, one in self.ratios.items()},
             "sides": {side: [run.fields() for run in runs] for side, runs in self.sides.items()},

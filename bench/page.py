@@ -57,7 +57,9 @@ def measured(results: Results) -> str:
     when = f"{machine['at']}, commit {machine['commit']}, load before {machine['load_before']}"
     exact = "everything once, nothing early" if results["exact"] else "NOT exactly what was asked"
     rows = [_row(*one) for one in {**results["figures"], **results["ratios"]}.items()]
-    return "\n".join([f"{when}; {said}. The readers saw {exact}.", "", *_table(_HEAD, rows)])
+    others = f"Others took up to {results['most_by_others']:.2f} cores"
+    said_all = f"{when}; {said}. The readers saw {exact}. {others} meanwhile."
+    return "\n".join([said_all, "", *_table(_HEAD, rows)])
 
 
 def memory(found: Iterable[Results]) -> str:

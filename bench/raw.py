@@ -17,6 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from bench.child import Child, child, module
+from bench.ends import Ends
 
 Range = Mapping[str, list[tuple[int, int, int]]]
 """Topic -> (partition, first offset, end) of each partition."""
@@ -46,25 +47,7 @@ def raw(bootstrap_servers: str, copied: Range, transaction: int) -> Iterator[Raw
         yield Raw(running)
 
 
-def ends(bootstrap_servers: str, topics: list[str]) -> dict[str, dict[int, int]]:
-    """The end of each partition of these topics now."""
-    consumer = _consumer(bootstrap_servers)
-    try:
-        listed = consumer.list_topics(timeout=30).topics
-        return {
-            topic: {
-                one: consumer.get_watermark_offsets(TopicPartition(topic, one), timeout=30)[1]
-                for one in listed[topic].partitions
-            }
-            for topic in topics
-        }
-    finally:
-        consumer.close()
-
-
-def between(
-    before: Mapping[str, Mapping[int, int]], after: Mapping[str, Mapping[int, int]]
-) -> dict[str, list[tuple[int, int, int]]]:
+def between(before: Ends, after: Ends) -> dict[str, list[tuple[int, int, int]]]:
     """The range from one time to another."""
     return {
         topic: [(place, before[topic][place], end) for place, end in places.items()]

@@ -19,6 +19,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from bench.child import Child, child, module
+from bench.ends import ends_of
 from bench.seen import ID_BYTES, Readings
 
 _MOST = 20_000
@@ -81,11 +82,11 @@ def reading(
 
 
 def _from_the_ends(consumer: Consumer, topics: Collection[str]) -> list[TopicPartition]:
-    listed = consumer.list_topics(timeout=30).topics
-    places = [TopicPartition(topic, one) for topic in topics for one in listed[topic].partitions]
-    for place in places:
-        place.offset = consumer.get_watermark_offsets(place, timeout=30)[1]
-    return places
+    return [
+        TopicPartition(topic, partition, end)
+        for topic, partitions in ends_of(consumer, topics).items()
+        for partition, end in partitions.items()
+    ]
 
 
 def _looks(consumer: Consumer, every_s: float, over: threading.Event) -> Iterator[list[Any]]:

@@ -10,6 +10,7 @@ WEIGHTS = {"dispatch 1": {"peak_mb": 99.5}, "kafka": {"peak_mb": 400.0}}
 RESULTS = {
     "part": "burst",
     "exact": True,
+    "most_by_others": 0.125,
     "sizes": {"messages": 20_000, "workers": [1, 2]},
     "machine": {"at": "today", "commit": "abc", "load_before": 0.1},
     "figures": {"1 worker, per second": {"median": 50_123.4, "lowest": 4.2, "highest": 60}},
@@ -27,6 +28,7 @@ def test_only_the_place_of_a_part_is_written_anew() -> None:
 def test_a_table_has_figures_targets_and_what_is_reached() -> None:
     text = measured(RESULTS)
     assert "everything once" in text
+    assert "0.12 cores" in text
     assert "| 1 worker, per second | 50,123 | 4.200 | 60.0 |  |  |  |" in text
     assert "| 1 worker / raw producer | 0.450 | 0.400 | 0.500 | 0.4 | 0.55 | must |" in text
     assert "NOT exactly" in measured({**RESULTS, "exact": False})

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Producer
 
-from bench.raw import between, ends, raw
+from bench.ends import ends
+from bench.raw import between, raw
 from bench.reader import reading
 from bench.seen import judge
 from saec.contracts.events import Channel
