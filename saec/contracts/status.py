@@ -6,8 +6,9 @@ Invariant: an answer names fields and positions, never a value that was sent in.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 
-from saec.contracts import avro
+from saec.contracts import avro, varint
 from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
 
@@ -44,19 +45,20 @@ class RequestStatus:
 
 
 def encode_status(status: RequestStatus) -> bytes:
-    """The value for the status topic."""
-    return avro.encode_single(
-        _NAME,
-        {
-            "request_id": status.request_id,
-            "customer_id": status.customer_id,
-            "status": status.status.value,
-            "reason": None if status.reason is None else status.reason.value,
-            "counts": status.counts,
-            "detail": status.detail,
-            "at": status.at_ms,
-        },
-    )
+    """The value for the status topic. Spliced by hand: every request gets one."""
+    parts = [
+        avro.prefix(_NAME),
+        varint.optional_text(status.request_id),
+        varint.optional_text(status.customer_id),
+        _status_bytes()[status.status],
+        varint.optional_text(None if status.reason is None else status.reason.value),
+    ]
+    if status.counts:
+        parts.append(varint.long(len(status.counts)))
+        for name, count in status.counts.items():
+            parts += varint.text(name), varint.long(count)
+    parts += b"\x00", varint.optional_text(status.detail), varint.long(status.at_ms)
+    return b"".join(parts)
 
 
 def decode_status(value: bytes) -> RequestStatus:
@@ -74,3 +76,10 @@ def decode_status(value: bytes) -> RequestStatus:
         )
     except ValueError:  # a later release's status or reason
         raise RejectedError(Reason.INVALID_EVENT, "a status of a later release") from None
+
+
+@cache
+def _status_bytes() -> dict[Status, bytes]:
+    """Each status as the enum's index."""
+    field = next(f for f in avro.load(_NAME)["fields"] if f["name"] == "status")
+    return {s: varint.long(field["type"]["symbols"].index(s.value)) for s in Status}

@@ -27,6 +27,7 @@ from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
 
 _TRANSACTION_BYTES = 32 * 1024 * 1024
+_ACCEPTED = Verdict(Status.ACCEPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class RequestIntake:
             traceparent=headers.traceparent(source.headers),
         )
         refused = decide.refusal(event, source.appended_at_ms, self._limits)
-        return _Schedule(source, event, slices, _content_hash(event), refused)
+        return _Schedule(source, event, slices, _content_hash(event, slices[0].message), refused)
 
     def _store(self, connection: Connection, schedules: Sequence[_Schedule]) -> list[Verdict]:
         """Store the requests whose id is new; the verdict on each of `schedules`."""
@@ -112,19 +113,15 @@ class RequestIntake:
         for one in schedules:
             if one.refused is None:
                 first.setdefault(one.event.id, one)
-        new = requests.insert_requests(connection, [_row(one) for one in first.values()])
-        requests.insert_slices(
-            connection, (row for one in first.values() if one.event.id in new for row in one.slices)
-        )
-        open_ = {
-            one.event.id
-            for one in schedules
-            if one.event.id not in new or first[one.event.id] is not one
-        }
+        known = requests.insert_requests(connection, [_row(one) for one in first.values()])
+        new = [one for one in first.values() if one.event.id not in known]
+        requests.insert_slices(connection, (row for one in new for row in one.slices))
+        accepted = {id(one) for one in new}
+        open_ = {one.event.id for one in schedules if id(one) not in accepted}
         stored = requests.read_requests(connection, open_)
         return [
-            Verdict(Status.ACCEPTED)
-            if one.event.id not in open_
+            _ACCEPTED
+            if id(one) in accepted
             else decide.schedule(
                 one.source, one.content_hash, one.refused, stored.get(one.event.id)
             )
@@ -190,11 +187,12 @@ def _counts(slices: Sequence[SliceRow]) -> dict[str, int]:
     }
 
 
-def _content_hash(event: ScheduleRequested) -> bytes:
-    """The same for the same content, in whatever encoding it came."""
-    ordered = event.message.model_copy(
-        update={"attributes": dict(sorted(event.message.attributes.items()))}
-    )
+def _content_hash(event: ScheduleRequested, message: bytes) -> bytes:
+    """The same for the same content, in whatever encoding it came; `message` is it encoded."""
+    attributes = event.message.attributes
+    if list(attributes) != (names := sorted(attributes)):
+        ordered = {name: attributes[name] for name in names}
+        message = encode_message(event.message.model_copy(update={"attributes": ordered}))
     head = (
         event.requester,
         event.campaign_id,
@@ -205,5 +203,5 @@ def _content_hash(event: ScheduleRequested) -> bytes:
         event.lane.rank,
     )
     digest = blake2b(repr(head).encode(), digest_size=16)
-    digest.update(encode_message(ordered))
+    digest.update(message)
     return digest.digest()

@@ -3,7 +3,7 @@
 Invariant: a str without NUL, bytes, int, bool, None, UUID, a list of str or int arrive unchanged.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -51,19 +51,30 @@ class _Text:
 
 
 def _field(value: Any) -> str:
-    match value:
-        case None:
-            return "\\N"
-        case str():
-            return value.translate(_ESCAPES)
-        case int() | UUID():
-            return str(value)
-        case bytes():
-            return "\\\\x" + value.hex()
-        case list() | tuple():
-            return ("{" + ",".join(map(_element, value)) + "}").translate(_ESCAPES)
-        case _:
-            raise TypeError(f"cannot COPY a {type(value).__name__}")
+    write = _WRITERS.get(type(value))
+    if write is None:
+        raise TypeError(f"cannot COPY a {type(value).__name__}")
+    return write(value)
+
+
+def _text(value: str) -> str:
+    return value.translate(_ESCAPES)
+
+
+def _array(value: Sequence[str | int]) -> str:
+    return ("{" + ",".join(map(_element, value)) + "}").translate(_ESCAPES)
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    type(None): lambda _: "\\N",
+    str: _text,
+    int: str,
+    bool: str,
+    UUID: str,
+    bytes: lambda value: "\\\\x" + value.hex(),
+    list: _array,
+    tuple: _array,
+}
 
 
 def _element(value: str | int) -> str:

@@ -4,7 +4,8 @@ Invariant: the first content stored under an id stays; a row is never updated.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -13,8 +14,7 @@ from saec.store.copying import copy_rows
 from saec.store.engine import count, rows
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRow:
+class RequestRow(NamedTuple):
     """One row of `requests`, in column order."""
 
     request_id: UUID
@@ -33,8 +33,7 @@ class RequestRow:
     accepted_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class SliceRow:
+class SliceRow(NamedTuple):
     """One row of `pending` to insert; its seq is given by the database, in insert order."""
 
     shard: int
@@ -54,8 +53,8 @@ class SliceRow:
     message: bytes
 
 
-_REQUEST_COLUMNS = [field.name for field in fields(RequestRow)]
-_SLICE_COLUMNS = [field.name for field in fields(SliceRow)]
+_REQUEST_COLUMNS = RequestRow._fields
+_SLICE_COLUMNS = SliceRow._fields
 
 _STAGE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS arriving
@@ -63,12 +62,14 @@ _STAGE = """
 """
 
 # Sorted by id, so that two processes with the same ids cannot deadlock; of two rows with one id
-# the first to arrive wins.
+# the first to arrive wins. Nearly always all are new: so those are returned that are not.
 _INSERT = f"""
-    INSERT INTO requests ({", ".join(_REQUEST_COLUMNS)})
-    SELECT {", ".join(_REQUEST_COLUMNS)} FROM arriving ORDER BY request_id, ordinal
-    ON CONFLICT (request_id) DO NOTHING
-    RETURNING request_id
+    WITH new AS (
+        INSERT INTO requests ({", ".join(_REQUEST_COLUMNS)})
+        SELECT {", ".join(_REQUEST_COLUMNS)} FROM arriving ORDER BY request_id, ordinal
+        ON CONFLICT (request_id) DO NOTHING
+        RETURNING request_id)
+    SELECT request_id FROM arriving EXCEPT SELECT request_id FROM new
 """
 
 _STORED = """
@@ -92,18 +93,16 @@ class StoredRequest:
 
 
 def insert_requests(connection: Connection, arriving: Sequence[RequestRow]) -> set[UUID]:
-    """Store the requests whose id is new; returns those ids."""
+    """Store the requests whose id is new; returns the ids that are not."""
     count(connection, _STAGE)
-    staged = ((*_values(row, _REQUEST_COLUMNS), ordinal) for ordinal, row in enumerate(arriving))
+    staged = ((*row, ordinal) for ordinal, row in enumerate(arriving))
     copy_rows(connection, "arriving", [*_REQUEST_COLUMNS, "ordinal"], staged)
     return {UUID(str(row[0])) for row in rows(connection, _INSERT)}
 
 
 def insert_slices(connection: Connection, slices: Iterable[SliceRow]) -> None:
     """Append slices to `pending`, in this order."""
-    copy_rows(
-        connection, "pending", _SLICE_COLUMNS, (_values(row, _SLICE_COLUMNS) for row in slices)
-    )
+    copy_rows(connection, "pending", _SLICE_COLUMNS, slices)
 
 
 def read_requests(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:
@@ -114,7 +113,3 @@ def read_requests(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Sto
         for row in found
     )
     return {request.request_id: request for request in stored}
-
-
-def _values(row: RequestRow | SliceRow, columns: Sequence[str]) -> list[object]:
-    return [getattr(row, name) for name in columns]

@@ -55,6 +55,7 @@ def test_what_is_written_is_what_is_read(record: LedgerRecord) -> None:
 @given(committed)
 def test_a_batch_is_what_an_encoder_writes(batch: BatchCommitted) -> None:
     fields: dict[str, Any] = asdict(batch)
+    fields["slices"] = [slice_._asdict() for slice_ in batch.slices]
     fields["dispatched_at"] = fields.pop("dispatched_at_ms")
     for item in (*fields["slices"], *fields["skips"]):
         item["request_id"] = item["request_id"].bytes

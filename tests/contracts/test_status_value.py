@@ -27,6 +27,20 @@ def test_what_is_written_is_what_is_read(status: RequestStatus) -> None:
     assert decode_status(encode_status(status)) == status
 
 
+@given(statuses)
+def test_the_bytes_are_those_of_a_general_encoder(status: RequestStatus) -> None:
+    fields = {
+        "request_id": status.request_id,
+        "customer_id": status.customer_id,
+        "status": status.status.value,
+        "reason": None if status.reason is None else status.reason.value,
+        "counts": status.counts,
+        "detail": status.detail,
+        "at": status.at_ms,
+    }
+    assert encode_status(status) == avro.encode_single("request_status", fields)
+
+
 def test_the_schema_knows_every_status() -> None:
     field = next(f for f in avro.load("request_status")["fields"] if f["name"] == "status")
     assert field["type"]["symbols"] == ["UNKNOWN", *Status]
