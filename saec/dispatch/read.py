@@ -37,8 +37,9 @@ def read_claimed(engine: Engine, me: str, owned: Mapping[int, Owned], claim: Cla
     """
     mine = {shard: owned[shard] for shard in claim.batch_nos}
     with transaction(engine, snapshot=True) as connection:
-        shards.check_mine(connection, me, mine)
+        # First: so it is the snapshot's instant, however long this process then stands still.
         now_ms = shards.now_ms(connection)
+        shards.check_mine(connection, me, mine)
         slices = pending.read_slices(connection, claim.runs)
         there = Counter(slice_.shard for slice_ in slices)
         claimed = {shard: sum(len(run.seqs) for run in claim.runs_of(shard)) for shard in mine}

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -212,6 +213,26 @@ def test_reading_gives_the_slices_in_the_order_claimed_with_their_customers(
     assert [slice_.request_id for slice_ in snapshot.slices] == asked
     assert set(snapshot.contacts) == {"ana"}
     assert snapshot.now_ms <= installed.now_ms()
+
+
+def test_the_instant_of_a_batch_is_that_of_its_snapshot(
+    installed: Installed, owned: dict[int, Owned], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that stands still while it reads knows nothing newer than what it says."""
+    installed.ask(customers=("ana",))
+    found, owned = claim(installed, owned)
+    assert found is not None
+    original, meanwhile = shards.check_mine, []
+
+    def stands_still(*args: Any) -> None:
+        original(*args)
+        meanwhile.append(installed.now_ms())
+        installed.register("ana", email="newer@example.com")
+
+    monkeypatch.setattr(shards, "check_mine", stands_still)
+    snapshot = read_claimed(installed.engine, ME, owned, found)
+    assert snapshot.contacts["ana"].email == "ana@example.com"
+    assert snapshot.now_ms <= meanwhile[0]
 
 
 def test_a_claimed_slice_that_is_gone_halts_its_shard(
