@@ -158,7 +158,7 @@ def _insert(connection: extensions.connection, site: Site, asked: Singles) -> No
             }
             cursor.execute(_REQUESTS, values)
             cursor.execute(_SINGLES, values)
-            progress.at(before + _CHUNK)
+            progress.at(min(before + _CHUNK, len(asked)))
 
 
 def _common(site: Site) -> dict[str, object]:
