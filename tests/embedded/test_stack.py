@@ -22,6 +22,8 @@ from saec.errors import ConfigurationError
 
 WAIT_S = 30
 PARENT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored behind nohup
 import json, sys
 from pathlib import Path
 from saec.embedded import EmbeddedStack
