@@ -82,15 +82,19 @@ class Outcome:
             self.ratios[name] = ratio(upper, lower)
 
     @property
-    def most_by_others(self) -> float:
-        """The most cores that others took in any run."""
-        shares = [
+    def by_others(self) -> list[float]:
+        """How many cores others took in each run."""
+        return [
             run.weights[OTHERS].cpu_share
             for runs in self.sides.values()
             for run in runs
             if OTHERS in run.weights
         ]
-        return max(shares, default=0.0)
+
+    @property
+    def most_by_others(self) -> float:
+        """The most cores that others took in any run."""
+        return max(self.by_others, default=0.0)
 
     @property
     def exact(self) -> bool:
