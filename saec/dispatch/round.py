@@ -49,9 +49,9 @@ class _Belief:
     ahead: Ahead | None = None
 
     def handed_over(self) -> tuple[str, dict[int, Owned], list[Finished]]:
-        """What preparing a batch needs; what is finished is its to apply then."""
+        """What preparing a batch needs, a copy; what is finished is its to apply then."""
         finished, self.finished = self.finished, []
-        return self.producer.transactional_id, self.owned, finished
+        return self.producer.transactional_id, dict(self.owned), finished
 
     def taken(self) -> Prepared | None:
         """The batch that was prepared ahead, once it is ready; None when there is none."""
@@ -146,7 +146,7 @@ class Worker:
         """
         began_s = self._now_s()
         ready = belief.taken() or self._prepare(*belief.handed_over())
-        belief.owned = ready.owned
+        belief.owned |= ready.owned  # what was taken over meanwhile stays
         self._claimed_at_s = self._now_s()
         if ready.claim is None or ready.snapshot is None:
             return
@@ -207,7 +207,7 @@ class Worker:
         me = belief.producer.transactional_id
         try:
             dropped = belief.taken()
-            owned = dropped.owned if dropped else belief.owned
+            owned = belief.owned | (dropped.owned if dropped else {})
             with transaction(self._engine) as connection:
                 shards.lock_mine(connection, me, owned)
                 moved = settle(connection, owned, belief.finished)

@@ -248,6 +248,28 @@ def test_a_revoked_shard_takes_what_is_ahead_with_it_and_the_others_choose_their
     assert installed.sent() == {(request, "EMAIL", "ana"): 1 for request in asked}
 
 
+def test_a_shard_that_comes_while_a_batch_is_ahead_is_taken_over_once(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker(dispatch_batch_messages=2)
+    take_all(worker, installed)
+    worker._membership.assigned.remove(3)
+    worker._on_revoked(frozenset({3}))
+    asked = [installed.ask(shard=shard) for shard in installed.shards * 2]
+    drive(worker, until=lambda: bool(worker._belief and worker._belief.ahead))
+    taken, run = [], worker._takeover.run
+
+    def counted(producer: Any, wanted: Any, **more: Any) -> Any:
+        taken.append(set(wanted))
+        return run(producer, wanted, **more)
+
+    monkeypatch.setattr(type(worker._takeover), "run", lambda _self, *a, **k: counted(*a, **k))
+    worker._membership.assigned.add(3)
+    drive(worker, until=lambda: installed.pending() == 0)
+    assert taken == [{3}]
+    assert installed.sent() == {(request, "EMAIL", "ana"): 1 for request in asked}
+
+
 def test_a_clean_stop_gives_up_what_is_ahead(installed: Installed, make_worker: MakeWorker) -> None:
     worker = make_worker(dispatch_batch_messages=2)
     ahead_of(worker, installed)
