@@ -48,6 +48,12 @@ class Process:
         self.wait_stopped()
         return time.monotonic() - began_s
 
+    def stop_or_ended(self) -> None:
+        """SIGTERM, unless it has ended by itself with 3, as what a person has to repair."""
+        self.child.terminate()
+        code = self.child.wait(STOP_S)
+        assert code in (0, 3), self.log.read_text()
+
     def wait_stopped(self) -> None:
         """Wait for what was told to stop to exit with 0."""
         code = self.child.wait(STOP_S)
