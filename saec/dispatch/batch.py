@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from saec.contracts.events import Lane
 from saec.contracts.ledger import SliceDispatched, SliceSkip
 from saec.kafka.records import Outgoing
 from saec.store.pending import Run
@@ -24,11 +23,6 @@ class Claim:
     def messages(self) -> int:
         """How many messages it comes to, if none is skipped."""
         return sum(run.messages for run in self.runs)
-
-    @property
-    def has_campaign(self) -> bool:
-        """Whether transactional messages could overtake a part of it."""
-        return any(run.lane == Lane.CAMPAIGN.rank for run in self.runs)
 
     def runs_of(self, shard: int) -> list[Run]:
         """A shard's part."""

@@ -18,6 +18,7 @@ from saec.store.shards import Owned, UnexpectedBatchError
 
 # Of one transaction's values; with what librdkafka queues it stays far below 200 MB.
 _BATCH_BYTES = 16 * 1024 * 1024
+_SOON_MS = 250
 _WENT_BACK = "slices of a committed batch are missing: the database went back in time"
 
 
@@ -27,9 +28,12 @@ def claim_due(
     owned: Mapping[int, Owned],
     finished: Collection[Finished],
     batch_messages: int,
+    beside_messages: int | None = None,
 ) -> tuple[Claim | None, dict[int, Owned]]:
     """Apply `finished` and claim the next due slices of the shards `owned`.
 
+    At most about `batch_messages`; of campaigns `beside_messages`, when transactional messages are
+    due or about to be: they would have to wait for the campaign's part.
     Returns the claim, None when nothing is due, and the shards as they stand afterwards.
 
     Raises:
@@ -40,7 +44,7 @@ def claim_due(
     with transaction(engine) as connection:
         shards.lock_mine(connection, me, owned)
         now_owned = {**owned, **settle(connection, owned, finished)}
-        chosen = _choose(connection, owned, batch_messages)
+        chosen = _choose(connection, owned, batch_messages, beside_messages or batch_messages)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
 
@@ -122,15 +126,21 @@ def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
     ]
 
 
-def _choose(connection: Connection, owned: Mapping[int, Owned], batch_messages: int) -> list[Run]:
+def _choose(
+    connection: Connection, owned: Mapping[int, Owned], batch_messages: int, beside_messages: int
+) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch."""
     now_ms = shards.now_ms(connection)
+    due_ms = pending.next_due_ms(connection, owned)
     chosen: list[Run] = []
     for lane in Lane:
+        if due_ms.get(lane.rank, now_ms + 1) > now_ms:
+            continue  # choosing costs more than that look
+        beside = lane is Lane.CAMPAIGN and due_ms.get(0, now_ms + _SOON_MS) < now_ms + _SOON_MS
         room = Room(
-            batch_messages - sum(run.messages for run in chosen),
+            (beside_messages if beside else batch_messages) - sum(run.messages for run in chosen),
             _BATCH_BYTES - sum(run.size for run in chosen),
-            at_least=0 if chosen else 1,
+            at_least=1 if beside or not chosen else 0,  # a slice may be larger than that part
         )
         if room.messages > 0:
             chosen += pending.choose(connection, owned, lane.rank, now_ms=now_ms, room=room)

@@ -1,13 +1,13 @@
 """How many messages the next round takes, by how long the last ones lasted.
 
-Transactional messages overtake a campaign at the next round, so the rounds of a campaign are short;
-among themselves they go in order, and bigger rounds are quicker. Invariant: never more than the
-settings allow, never so few that a broker with slow commits is made slower still by their number.
+What becomes due or comes in late is claimed at the next round, so rounds are short, those of a
+campaign more so while transactional messages are about to be due. Invariant: never more than the
+settings allow, never so few that slow commits are made slower still by their number.
 """
 
-_OVERTAKEN_S = 0.2  # aimed at for a round with a part of a campaign
-_IN_ORDER_S = 1.0
-_FEWEST_SHARE = 20  # of the most that a round may take
+_AIM_S = 0.1
+_BESIDE_SHARE = 7  # of a round, for campaigns beside transactional messages
+_FEWEST_SHARE = 10  # of the most that a round may take
 
 
 class Pace:
@@ -18,11 +18,15 @@ class Pace:
         self._fewest = max(1, most // _FEWEST_SHARE)
         self.messages = most
 
-    def took(self, seconds: float, messages: int, *, campaign: bool) -> None:
-        """A round of so many messages, with a part of a campaign or without, lasted so long."""
-        aim_s = _OVERTAKEN_S if campaign else _IN_ORDER_S
-        in_time = int(messages * aim_s / max(seconds, aim_s / 2))
-        if seconds > aim_s:
+    @property
+    def beside(self) -> int:
+        """How many of a campaign, while transactional messages are about to be due."""
+        return max(1, self.messages // _BESIDE_SHARE)
+
+    def took(self, seconds: float, messages: int) -> None:
+        """A round of so many messages lasted so long."""
+        in_time = int(messages * _AIM_S / max(seconds, _AIM_S / 2))
+        if seconds > _AIM_S:
             self._set(min(self.messages, max(in_time, self.messages // 2)))
         elif messages >= self.messages // 2:
             # Only rounds that were about full show that bigger ones would be quick as well.

@@ -155,13 +155,13 @@ class Worker:
         topics, status_sent = self._settings.topics, self._settings.status_sent
         batch = compose(ready.snapshot, ready.claim, topics, status_sent=status_sent)
         belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch)
-        claim = ready.claim
-        self._pace.took(self._now_s() - began_s, claim.messages, campaign=claim.has_campaign)
+        self._pace.took(self._now_s() - began_s, ready.claim.messages)
         _log.debug("dispatched", records=len(batch.records), ahead=belief.ahead is not None)
 
     def _prepare(self, me: str, owned: dict[int, Owned], finished: list[Finished]) -> Prepared:
         """Apply what is finished and claim, read."""
-        claim, owned = claim_due(self._engine, me, owned, finished, self._pace.messages)
+        room = self._pace.messages, self._pace.beside
+        claim, owned = claim_due(self._engine, me, owned, finished, *room)
         if claim is None:
             return Prepared(owned)
         return Prepared(owned, claim, read_claimed(self._engine, me, owned, claim))
@@ -173,9 +173,9 @@ class Worker:
             return 0.0
         with transaction(self._engine) as connection:
             due_ms = pending.next_due_ms(connection, belief.owned)
-            if due_ms is None:
+            if not due_ms:
                 return self._probe_s
-            wait_s = (due_ms - shards.now_ms(connection)) / 1000
+            wait_s = (min(due_ms.values()) - shards.now_ms(connection)) / 1000
         return min(max(wait_s, 0.0), self._probe_s)
 
     def _believe(self) -> _Belief:

@@ -91,11 +91,12 @@ _CHOOSE = """
     GROUP BY shard
 """
 _NEXT_DUE = """
-    SELECT min(first.due_at_ms)
+    SELECT l.lane, min(first.due_at_ms)
     FROM unnest(%(shards)s::smallint[]) s(shard) CROSS JOIN (VALUES (0), (1)) l(lane)
     CROSS JOIN LATERAL (
         SELECT due_at_ms FROM pending p WHERE p.shard = s.shard AND p.lane = l.lane
         ORDER BY due_at_ms, seq LIMIT 1) first
+    GROUP BY l.lane
 """
 _CLAIMED = "SELECT shard, batch_no, seqs FROM claims WHERE shard = ANY(%(shards)s)"
 _UNCLAIM = """
@@ -141,10 +142,9 @@ _SKIP = """
 """
 
 
-def next_due_ms(connection: Connection, shards: Iterable[int]) -> int | None:
-    """When the next slice of these shards is due, claimed or not; None when nothing is pending."""
-    due: int | None = rows(connection, _NEXT_DUE, shards=list(shards))[0][0]
-    return due
+def next_due_ms(connection: Connection, shards: Iterable[int]) -> Mapping[int, int]:
+    """When the next slice of these shards is due, claimed or not, in each lane that has any."""
+    return dict(tuple(row) for row in rows(connection, _NEXT_DUE, shards=list(shards)))
 
 
 def read_claims(connection: Connection, shards: Iterable[int]) -> dict[int, dict[int, list[int]]]:

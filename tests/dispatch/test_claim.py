@@ -85,6 +85,32 @@ def test_a_batch_is_bounded_in_messages_but_never_empty(
     assert chosen(installed, found) == [second]
 
 
+@pytest.mark.parametrize(
+    ("transactional_due_in_ms", "taken"), [(None, 6), (60_000, 6), (200, 3), (-1_000, 2)]
+)
+def test_campaigns_take_small_parts_while_transactional_messages_are_about_to_be_due(
+    installed: Installed,
+    owned: dict[int, Owned],
+    transactional_due_in_ms: int | None,
+    taken: int,
+) -> None:
+    """The part counts what goes before it."""
+    campaign = [installed.ask(due_in_ms=-9_000, lane="CAMPAIGN") for _ in range(6)]
+    if transactional_due_in_ms is not None:
+        installed.ask(due_in_ms=transactional_due_in_ms)
+    found, _ = claim_due(installed.engine, ME, owned, (), 100, 3)
+    assert len([one for one in chosen(installed, found) if one in campaign]) == taken
+
+
+def test_a_campaign_s_slice_that_is_larger_than_its_part_moves_on_all_the_same(
+    installed: Installed, owned: dict[int, Owned]
+) -> None:
+    large = installed.ask(due_in_ms=-9_000, customers=("ana", "bia", "caio"), lane="CAMPAIGN")
+    first = installed.ask(due_in_ms=-1_000)
+    found, _ = claim_due(installed.engine, ME, owned, (), 100, 2)
+    assert chosen(installed, found) == [first, large]
+
+
 def test_claimed_slices_are_not_chosen_again_and_the_next_batch_has_the_next_number(
     installed: Installed, owned: dict[int, Owned]
 ) -> None:

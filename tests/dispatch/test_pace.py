@@ -18,30 +18,22 @@ MakeWorker = Callable[..., Worker]
 def test_slow_rounds_halve_it_down_to_a_floor() -> None:
     pace = Pace(5_000)
     sizes = []
-    for _ in range(8):
-        pace.took(5.0, pace.messages, campaign=True)
+    for _ in range(6):
+        pace.took(5.0, pace.messages)
         sizes.append(pace.messages)
-    assert sizes == [2_500, 1_250, 625, 312, 250, 250, 250, 250]
+    assert sizes == [2_500, 1_250, 625, 500, 500, 500]
 
 
 def test_a_round_that_is_a_little_slow_shrinks_it_a_little() -> None:
     pace = Pace(5_000)
-    pace.took(0.25, 5_000, campaign=True)
+    pace.took(0.125, 5_000)
     assert pace.messages == 4_000
-
-
-def test_transactional_messages_go_in_order_so_that_bigger_rounds_may_take_longer() -> None:
-    pace = Pace(5_000)
-    pace.took(0.9, 5_000, campaign=False)
-    assert pace.messages == 5_000
-    pace.took(5.0, 5_000, campaign=False)
-    assert pace.messages == 2_500
 
 
 def test_a_round_claimed_before_it_shrank_does_not_shrink_it_twice() -> None:
     pace = Pace(5_000)
-    pace.took(0.4, 5_000, campaign=True)
-    pace.took(0.4, 5_000, campaign=True)
+    pace.took(0.2, 5_000)
+    pace.took(0.2, 5_000)
     assert pace.messages == 2_500
 
 
@@ -50,18 +42,26 @@ def test_quick_full_rounds_grow_it_again_but_never_above_the_most() -> None:
     for _ in range(5):
         pace.slower()
     for _ in range(30):
-        pace.took(0.1, pace.messages, campaign=True)
+        pace.took(0.05, pace.messages)
     assert pace.messages == 5_000
 
 
-@pytest.mark.parametrize(("seconds", "messages"), [(0.1, 3), (0.2, 2_500)])
+@pytest.mark.parametrize(("seconds", "messages"), [(0.05, 3), (0.1, 2_500)])
 def test_it_stays_when_a_round_was_nearly_empty_or_neither_slow_nor_quick(
     seconds: float, messages: int
 ) -> None:
     pace = Pace(5_000)
     pace.slower()
-    pace.took(seconds, messages, campaign=True)
+    pace.took(seconds, messages)
     assert pace.messages == 2_500
+
+
+def test_campaigns_get_a_small_part_beside_transactional_messages() -> None:
+    pace = Pace(7_000)
+    assert pace.beside == 1_000
+    pace.slower()
+    assert pace.beside == 500
+    assert Pace(1).beside == 1
 
 
 def test_at_least_one_message_whatever_the_settings() -> None:
