@@ -8,7 +8,7 @@ the machine counts as `others`: a run beside busy others says little.
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
@@ -87,11 +87,11 @@ class Meter:
             self._machine = _Machine()
 
     def weights(self) -> dict[str, Weight]:
-        """Of each process, as of now."""
+        """Of each process, as of now; the meter may go on."""
         with self._lock:
             for watched in self._watched.values():
                 _look(watched)
-            found = {name: watched.weight for name, watched in self._watched.items()}
+            found = {name: replace(watched.weight) for name, watched in self._watched.items()}
             others = self._machine.others(sum(weight.cpu_s for weight in found.values()))
             return {**found, OTHERS: others}
 

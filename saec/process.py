@@ -9,6 +9,7 @@ import gc
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from saec.store.installation import Installation
 
 _START_RETRY_S = 1.0
 _OBJECTS_PER_LOOK = 100_000
+# For how long a thread that computes keeps the one waiting that has PostgreSQL's answer. Python's
+# own 5 ms cost a fifth of a burst.
+_TURN_S = 0.0005
 _STOP_WAITING_S = 0.5
 LONGEST_STOP_S = 8.0
 EXIT_AT_ONCE = 1
@@ -103,6 +107,7 @@ def _run(
     if stopping.is_set():
         loop.stop()
     _look_for_cycles_rarely()
+    sys.setswitchinterval(_TURN_S)
     _log.info("ready", topic_prefix=settings.topic_prefix, shards=stands.shards)
     try:
         loop.run()

@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         100, description="Longest wait for more records of an ingest batch."
     )
     dispatch_batch_messages: PositiveInt = Field(
-        5_000,
+        10_000,
         le=10_000,
         description="About how many messages one transaction carries; fewer while it is slow.",
     )

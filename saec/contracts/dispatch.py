@@ -6,7 +6,7 @@ Invariant: the same bytes as a general Avro encoder writes, without building a r
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha1
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from saec.errors import Reason
 
 EVENT_TYPE = "saec.v1.DispatchMessage"
 _NAME = "dispatch_message"
+_NAMES = {channel: f"{channel.value}:".encode() for channel in Channel}
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -48,7 +49,7 @@ def message_id(request_id: bytes, channel: Channel, customer_id: str | None) -> 
     The customer is empty for PUSH. Request 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10, EMAIL,
     customer 42: a1b5a6f1-dfe4-5aa3-8f98-5d783ebce8e2; PUSH: 680e1ff1-9953-537f-aeed-2008d586d493.
     """
-    name = f"{channel.value}:{customer_id or ''}".encode()
+    name = _NAMES[channel] + (customer_id or "").encode()
     digits = sha1(request_id + name, usedforsecurity=False).hexdigest()
     return (
         f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}"
@@ -79,16 +80,11 @@ def slice_tail(
     message_part: bytes,
 ) -> bytes:
     """The part of a value that a whole slice shares; `message_part` by `encode_message`."""
-    return b"".join(
-        (
-            varint.long(dispatched_at_ms),
-            varint.text(str(request_id)),
-            varint.optional_text(campaign_id),
-            varint.text(requester),
-            varint.long(due_at_ms),
-            varint.optional_long(expires_at_ms),
-            message_part,
-        )
+    return (
+        varint.long(dispatched_at_ms)
+        + varint.text(str(request_id))
+        + _plan(campaign_id, requester, due_at_ms, expires_at_ms)
+        + message_part
     )
 
 
@@ -130,6 +126,19 @@ def _message(fields: dict[str, Any]) -> DispatchMessage:
         due_at_ms=fields["due_at"],
         expires_at_ms=fields["expires_at"],
         message=Message.model_validate(fields["message"]),
+    )
+
+
+@lru_cache(maxsize=1_024)  # the slices of a batch mostly have it in common
+def _plan(
+    campaign_id: str | None, requester: str, due_at_ms: int, expires_at_ms: int | None
+) -> bytes:
+    """Whose it is, and when."""
+    return (
+        varint.optional_text(campaign_id)
+        + varint.text(requester)
+        + varint.long(due_at_ms)
+        + varint.optional_long(expires_at_ms)
     )
 
 

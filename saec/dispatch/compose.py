@@ -4,7 +4,7 @@ Pure. Invariant: every message of a slice is either built or counted as skipped,
 a slice that says so.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from saec.contracts import dispatch, headers
@@ -22,7 +22,7 @@ from saec.store.pending import PendingSlice
 
 SOURCE = "/saec/dispatch"
 
-Skips = Counter[tuple[Channel, Reason]]
+Skips = defaultdict[tuple[Channel, Reason], int]
 
 
 def compose(snapshot: Snapshot, claim: Claim, topics: Topics, *, status_sent: bool) -> Composed:
@@ -33,32 +33,39 @@ def compose(snapshot: Snapshot, claim: Claim, topics: Topics, *, status_sent: bo
     }
     records: list[Outgoing] = []
     for slice_ in snapshot.slices:
-        skips: Skips = Counter()
-        before = len(records)
-        records += _messages(slice_, snapshot, topics, skips)
-        sent = records[before:]
+        skips: Skips = defaultdict(int)
+        sent = _messages(slice_, snapshot, topics, skips)
+        records += sent
         batch = batches[slice_.shard]
         batch.slices.append(
             SliceDispatched(
-                slice_.request_id, slice_.slice_no, max(1, len(slice_.customers)), len(sent)
+                slice_.request_id, slice_.slice_no, len(slice_.customers) or 1, len(sent)
             )
         )
-        batch.skips += [
-            SliceSkip(slice_.request_id, slice_.slice_no, channel, reason, messages)
-            for (channel, reason), messages in sorted(skips.items())
-        ]
-        records += _statuses(slice_, snapshot.now_ms, topics, skips, sent, status_sent=status_sent)
+        if skips:
+            batch.skips += _skips(slice_, skips)
+        if skips or status_sent:
+            records += _statuses(
+                slice_, snapshot.now_ms, topics, skips, sent, status_sent=status_sent
+            )
     return Composed(snapshot.now_ms, records, list(batches.values()))
+
+
+def _skips(slice_: PendingSlice, skips: Skips) -> list[SliceSkip]:
+    return [
+        SliceSkip(slice_.request_id, slice_.slice_no, channel, reason, messages)
+        for (channel, reason), messages in sorted(skips.items())
+    ]
 
 
 def _messages(
     slice_: PendingSlice, snapshot: Snapshot, topics: Topics, skips: Skips
-) -> Iterator[Outgoing]:
+) -> list[Outgoing]:
     channels = bits_to_channels(slice_.channels)
     if slice_.expires_at_ms is not None and slice_.expires_at_ms <= snapshot.now_ms:
         for channel in channels:
-            skips[channel, Reason.EXPIRED] += max(1, len(slice_.customers))
-        return
+            skips[channel, Reason.EXPIRED] += len(slice_.customers) or 1
+        return []
     tail = dispatch.slice_tail(
         snapshot.now_ms,
         slice_.request_id,
@@ -68,17 +75,19 @@ def _messages(
         slice_.expires_at_ms,
         slice_.message,
     )
+    sent: list[Outgoing] = []
     for channel in channels:
         topic = topics.dispatch[channel]
         if channel is Channel.PUSH:
-            yield _record(slice_, topic, channel, None, None, tail)
+            sent.append(_record(slice_, topic, channel, None, None, tail))
             continue
         for customer in slice_.customers:
             address = address_of(snapshot.contacts.get(customer), channel)
             if isinstance(address, Reason):
                 skips[channel, address] += 1
             else:
-                yield _record(slice_, topic, channel, customer, address, tail)
+                sent.append(_record(slice_, topic, channel, customer, address, tail))
+    return sent
 
 
 def address_of(contact: Contact | None, channel: Channel) -> str | Reason:

@@ -6,7 +6,6 @@ applied or given up. The caller holds the locks of the shards.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -108,13 +107,13 @@ _OF_RUNS = """
     p.shard = run.shard AND p.lane = run.lane
     AND (p.due_at_ms, p.seq) >= (run.first_due_ms, run.first_seq)
     AND (p.due_at_ms, p.seq) <= (run.last_due_ms, run.last_seq)
-    AND p.seq = ANY(%(seqs)s::bigint[])
+    AND p.seq = ANY(run.seqs::bigint[])
 """
 _RUNS = """
     unnest(%(shards)s::smallint[], %(lanes)s::smallint[],
            %(first_due)s::bigint[], %(last_due)s::bigint[],
-           %(first_seq)s::bigint[], %(last_seq)s::bigint[])
-    run(shard, lane, first_due_ms, last_due_ms, first_seq, last_seq)
+           %(first_seq)s::bigint[], %(last_seq)s::bigint[], %(seqs)s::text[])
+    run(shard, lane, first_due_ms, last_due_ms, first_seq, last_seq, seqs)
 """
 _READ = f"""
     SELECT p.shard, p.seq, p.request_id::text, p.slice_no, p.due_at_ms, p.expires_at_ms,
@@ -223,7 +222,6 @@ def delete_slices(connection: Connection, slices: Iterable[tuple[UUID, int]]) ->
 
 
 def _stretches(runs: Sequence[Run]) -> dict[str, Any]:
-    seqs = map(str, chain.from_iterable(run.seqs for run in runs))
     return {
         "shards": [run.shard for run in runs],
         "lanes": [run.lane for run in runs],
@@ -231,8 +229,8 @@ def _stretches(runs: Sequence[Run]) -> dict[str, Any]:
         "last_due": [run.last_due_ms for run in runs],
         "first_seq": [min(run.seqs) for run in runs],
         "last_seq": [max(run.seqs) for run in runs],
-        # As a text: thousands of numbers in a statement take PostgreSQL longer than the rows.
-        "seqs": "{" + ",".join(seqs) + "}",
+        # As texts: thousands of numbers in a statement take PostgreSQL longer than the rows.
+        "seqs": ["{" + ",".join(map(str, run.seqs)) + "}" for run in runs],
     }
 
 
