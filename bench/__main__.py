@@ -1,6 +1,7 @@
 """The commands: `python -m bench burst`, and so on; `python -m bench all` for every part.
 
-Exits with 1 when a reader did not see exactly what was asked for, or the guard found something.
+Exits with 1 when a reader did not see exactly what was asked for, the guard found something, or
+worn tables slow a claim by more than the stated factor.
 """
 
 import argparse
@@ -104,7 +105,7 @@ def _run_part(running: Lab, part: Part, given: Options, results: Path) -> bool:
     outcome = part.run(running, given)
     outcome.write(results / f"{part.name}.json")
     say(outcome.text())
-    return outcome.exact
+    return outcome.well
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ Invariant: the file holds each single run, so that medians and spreads can be ch
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from bench.meter import OTHERS, Weight
 from bench.ratios import Spread, ratio, table
 from bench.seen import Seen
+from bench.targets import Target
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Outcome:
     sides: dict[str, list[Run]] = field(default_factory=dict)
     figures: dict[str, Spread] = field(default_factory=dict)
     ratios: dict[str, Spread] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
 
     def add(self, side: str, run: Run) -> None:
         """One more run of a side."""
@@ -81,6 +83,14 @@ class Outcome:
         if all(upper) and all(lower):
             self.ratios[name] = ratio(upper, lower)
 
+    def hold(self, targets: Mapping[str, Target]) -> None:
+        """Hold the ratios against these targets; one that is missed fails the part."""
+        for name in self.ratios.keys() & targets.keys():
+            if targets[name].judge(self.ratios[name].median) == "missed":
+                self.missed.append(
+                    f"{name}: {self.ratios[name].text()}, not {targets[name].must:g}"
+                )
+
     @property
     def by_others(self) -> list[float]:
         """How many cores others took in each run."""
@@ -103,11 +113,17 @@ class Outcome:
             run.seen is None or run.seen.exact for runs in self.sides.values() for run in runs
         )
 
+    @property
+    def well(self) -> bool:
+        """Whether it is exact and holds what it was held against."""
+        return self.exact and not self.missed
+
     def text(self) -> str:
         """For people."""
         exact = "exact" if self.exact else "NOT EXACT, see the runs"
         lines = [f"{self.part}: {exact}; others took up to {self.most_by_others:.2f} cores"]
         lines += [table(self.figures), table(self.ratios)]
+        lines += [f"  MISSED {one}" for one in sorted(self.missed)]
         return "\n".join(line for line in lines if line)
 
     def write(self, path: Path) -> None:

@@ -24,6 +24,7 @@ class Target:
 MEMORY_MB = Target(200, 120)
 _IDLE_PERCENT = Target(2, 0.5)
 _PEER = Target(4, 8)
+_WORN_CLAIM = Target(2, 1.25)
 
 TARGETS = {
     "1 worker / raw producer": Target(0.40, 0.55),
@@ -41,6 +42,8 @@ TARGETS = {
     "10M pending, requests 1, % of a core": _IDLE_PERCENT,
     "10M pending, customers 1, % of a core": _IDLE_PERCENT,
     "10M pending, dispatch 1, % of a core": _IDLE_PERCENT,
+    "claim, open transaction / clean": _WORN_CLAIM,
+    "claim, never vacuumed / clean": _WORN_CLAIM,
     "burst, SAEC / procrastinate": _PEER,
     "burst, SAEC / pgqueuer": _PEER,
     "burst, SAEC / graphile-worker": _PEER,

@@ -25,12 +25,14 @@ __all__ = [
     "transaction",
 ]
 
-# Bounds of every statement. JIT compiles longer than a claim takes.
+# Bounds of every statement. JIT compiles longer than a claim takes. A queue's statistics are often
+# those of an empty table, and then a batch would be looked up by reading all of it.
 _SESSION = {
     "statement_timeout": "60s",
     "lock_timeout": "15s",
     "idle_in_transaction_session_timeout": "60s",
     "jit": "off",
+    "enable_seqscan": "off",
     "timezone": "UTC",
 }
 _CONNECT_TIMEOUT_S = 5

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from saec.contracts.events import Channel, Lane, bits_to_channels
-from saec.store.engine import rows
+from saec.store.engine import count, rows
 
 
 class State(StrEnum):
@@ -101,6 +101,7 @@ _PENDING = """
     FROM pending JOIN unnest(ARRAY[1, 2, 4, 8]) bit ON channels & bit <> 0
     GROUP BY hour_ms, lane, bit ORDER BY hour_ms, lane, bit
 """
+_READ_WHOLE = "SET LOCAL enable_seqscan = on"  # `engine` turns it off for all that look rows up
 _REGISTERED = "SELECT count(*) FROM customers WHERE NOT erased"
 
 
@@ -119,6 +120,7 @@ def read_account(connection: Connection, request_id: UUID) -> Account | None:
 
 def read_pending(connection: Connection) -> list[PendingHour]:
     """Everything that is pending, by hour (UTC), lane and channel."""
+    count(connection, _READ_WHOLE)
     return [
         PendingHour(hour_ms, _LANES[lane], _channel(bit), requests, messages)
         for hour_ms, lane, bit, requests, messages in rows(connection, _PENDING)

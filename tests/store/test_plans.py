@@ -1,39 +1,49 @@
-"""The statements that dispatch waits for read their rows in order, from an index, and few of them.
+"""The statements that a process waits for read their rows from an index, in order, and few of them.
 
-Not how fast they are, but how PostgreSQL goes about them on a table that has grown.
+Not how fast they are, but how PostgreSQL goes about them when a million slices are pending: right
+after an ANALYZE, and when the tables were never analysed since they were empty, as it happens to a
+queue that fills faster than autovacuum comes by.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
-from saec.store import pending
+from saec.store import cancels, customers, history, inspection, pending, recovery, requests
+from saec.store.customers import CustomerRow
 from saec.store.engine import Connection, Engine, rows, transaction
-from saec.store.pending import Room, Run
+from saec.store.pending import Room, Run, SkipRow
+from saec.store.requests import RequestRow
+from tests.store import million
+from tests.store.million import BODY_BYTES, NOW_MS, ROWS, SHARDS, TABLES, request_id
+from tests.store.plans import Plans, explained
 
-ROWS = 20_000
-SHARDS = 4
-NOW_MS = 1_800_000_000_000
-ROOMY = 1_000_000
-
-FILL = f"""
-    INSERT INTO pending (shard, lane, due_at_ms, request_id, slice_no, channels, recipients,
-                         messages, requester, customers, schema_version, message)
-    SELECT n %% {SHARDS}, n / {SHARDS} %% 2, {NOW_MS} + (hashint4(n) %% 3600000),
-           md5(n::text)::uuid, 0, 1, 1, 1, 'plans', ARRAY[n::text], 1, repeat('x', 200)::bytea
-    FROM generate_series(1, {ROWS}) n
-"""
+ROOMY = 1_000_000_000
+# As dispatch and ingest have them at most.
+BATCH = 10_000
+INGESTED = 5_000
+# An index is three or four blocks high, and a row written is in each of them.
+BLOCKS_A_ROW_READ = 5
+BLOCKS_A_ROW_WRITTEN = 12
 
 
 @pytest.fixture(scope="module")
-def filled(migrated: Engine) -> Engine:
-    """Slices due within two hours around now, with what PostgreSQL knows of them."""
-    with transaction(migrated) as connection:
-        connection.exec_driver_sql(FILL)
-        connection.exec_driver_sql("ANALYZE pending")
+def full(migrated: Engine) -> Engine:
+    """A million of everything."""
+    million.fill(migrated)
     return migrated
+
+
+@pytest.fixture(scope="module", params=["analysed when empty", "analysed"])
+def filled(full: Engine, request: pytest.FixtureRequest) -> Engine:
+    """The same, with what PostgreSQL knows of it."""
+    if request.param == "analysed":
+        million.analyse(full)
+    assert million.is_analysed(full) == (request.param == "analysed")
+    return full
 
 
 @pytest.fixture
@@ -42,52 +52,6 @@ def connection(filled: Engine) -> Iterator[Connection]:
     with transaction(filled) as opened:
         yield opened
         opened.rollback()
-
-
-class Explained:
-    """The plan of the statement that ran last, as PostgreSQL carried it out."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.plan: dict[str, Any] = {}
-        event.listen(connection, "before_cursor_execute", self._explain)
-
-    def _explain(
-        self, _conn: Connection, cursor: Any, statement: str, parameters: Any, *_: object
-    ) -> None:
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
-        self.plan = cursor.fetchone()[0][0]["Plan"]
-
-    def nodes(self) -> list[dict[str, Any]]:
-        """Every node of the plan."""
-        return list(_nodes(self.plan))
-
-    def kinds(self) -> set[str]:
-        """The kinds of its nodes."""
-        return {node["Node Type"] for node in self.nodes()}
-
-    def scans(self) -> set[str]:
-        """How the slices are come by."""
-        return {
-            node["Node Type"]
-            for node in self.nodes()
-            if "Scan" in node["Node Type"] and node.get("Relation Name") == "pending"
-        }
-
-    def most_rows_read(self) -> int:
-        """How many rows all its scans took from the table, those filtered out as well."""
-        return sum(
-            int(node["Actual Loops"])
-            * int(node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
-            for node in self.nodes()
-            if "Scan" in node["Node Type"] and node.get("Relation Name") == "pending"
-        )
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from _nodes(child)
 
 
 def chosen(connection: Connection, shards: Iterable[int], room: Room, lane: int = 0) -> list[Run]:
@@ -101,23 +65,30 @@ def claim(connection: Connection, runs: Iterable[Run]) -> None:
 
 @pytest.mark.parametrize("shards", [[3], [0, 1], list(range(SHARDS))], ids=len)
 @pytest.mark.parametrize("lane", [0, 1])
-@pytest.mark.parametrize("limit", [10, 100])
-@pytest.mark.parametrize("claimed", [0, 100])
+@pytest.mark.parametrize("limit", [10, BATCH])
+@pytest.mark.parametrize("claimed", [0, BATCH])
 def test_choosing_merges_index_scans_and_stops_at_the_limit(
     connection: Connection, shards: list[int], lane: int, limit: int, claimed: int
 ) -> None:
     if claimed:
         claim(connection, chosen(connection, shards, Room(claimed, ROOMY, at_least=1), lane))
-    explained = Explained(connection)
-    chosen(connection, shards, Room(limit, ROOMY, at_least=1), lane)
-    kinds = explained.kinds()
-    assert explained.scans() <= {"Index Scan", "Index Only Scan"}
-    assert not kinds & {"Incremental Sort", "Hash"}
-    # Only what was chosen is sorted, by shard.
-    assert all(node["Actual Rows"] <= limit for node in explained.nodes() if "Sort Key" in node)
-    assert ("Merge Append" in kinds) == (len(shards) > 1)
+    with explained(connection, TABLES) as plans:
+        chosen(connection, shards, Room(limit, ROOMY, at_least=1), lane)
     # Each branch may be one row ahead.
-    assert explained.most_rows_read() <= limit + claimed + len(shards)
+    most = limit + claimed + len(shards)
+    check(plans, {"pending_pkey"}, rows_read=most, rows_sorted=limit, blocks=2 * most + 100)
+    assert ("Merge Append" in plans.kinds()) == (len(shards) > 1)
+
+
+def check(
+    plans: Plans, indexes: set[str], *, rows_read: int, rows_sorted: int, blocks: int
+) -> None:
+    """Hold what was read, and how, against what may be."""
+    assert plans.indexes() == indexes
+    assert plans.read_whole() == set()
+    assert plans.rows_read() <= rows_read
+    assert plans.rows_sorted() <= rows_sorted
+    assert plans.blocks() <= blocks
 
 
 def test_what_is_chosen_is_the_oldest_due(connection: Connection) -> None:
@@ -132,7 +103,7 @@ def test_what_is_chosen_is_the_oldest_due(connection: Connection) -> None:
         mine = [row for row in due[:50] if row[0] == run.shard]
         assert sorted(run.seqs) == sorted(row[1] for row in mine)
         assert (run.first_due_ms, run.last_due_ms) == (mine[0][2], mine[-1][2])
-        assert (run.messages, run.size) == (len(mine), 200 * len(mine))
+        assert (run.messages, run.size) == (len(mine), BODY_BYTES * len(mine))
     claim(connection, runs)
     (next_,) = chosen(connection, [1, 2], Room(1, ROOMY, at_least=1))
     assert next_.seqs == [due[50][1]]
@@ -142,8 +113,8 @@ def test_what_is_chosen_is_the_oldest_due(connection: Connection) -> None:
     ("room", "taken"),
     [
         (Room(10, ROOMY, at_least=1), 10),
-        (Room(10, 5 * 200, at_least=1), 5),
-        (Room(10, 5 * 200 - 1, at_least=1), 4),
+        (Room(10, 5 * BODY_BYTES, at_least=1), 5),
+        (Room(10, 5 * BODY_BYTES - 1, at_least=1), 4),
         (Room(10, 1, at_least=1), 1),
         (Room(10, 1, at_least=0), 0),
     ],
@@ -152,37 +123,144 @@ def test_a_batch_has_room_for_so_much(connection: Connection, room: Room, taken:
     assert sum(len(run.seqs) for run in chosen(connection, range(SHARDS), room)) == taken
 
 
-def test_a_probe_reads_one_row_a_shard_and_lane(connection: Connection) -> None:
-    explained = Explained(connection)
-    pending.next_due_ms(connection, range(SHARDS))
-    assert "Seq Scan" not in explained.kinds()
-    assert explained.most_rows_read() <= 2 * SHARDS
+Act = Callable[[], object]
 
 
-@pytest.mark.parametrize("act", [pending.read_slices, pending.delete_runs])
-def test_a_batch_is_read_and_deleted_in_one_stretch_a_shard(
-    connection: Connection, act: Callable[[Connection, Sequence[Run]], Any]
-) -> None:
-    runs = chosen(connection, range(SHARDS), Room(500, ROOMY, at_least=1))
-    explained = Explained(connection)
-    act(connection, runs)
-    assert explained.scans() == {"Index Scan"}
-    assert explained.most_rows_read() == 500
+@dataclass(frozen=True)
+class Case:
+    """Statements, and what they may read of the tables that grow.
+
+    `prepare` does what comes before them, and returns what is to be explained.
+    """
+
+    prepare: Callable[[Connection], Act]
+    indexes: set[str]
+    rows: int
+    blocks_a_row: int = BLOCKS_A_ROW_READ
 
 
-def test_what_only_the_ledger_names_is_deleted_by_an_index(connection: Connection) -> None:
-    runs = chosen(connection, range(SHARDS), Room(500, ROOMY, at_least=1))
-    slices = [(one.request_id, one.slice_no) for one in pending.read_slices(connection, runs)]
-    explained = Explained(connection)
-    pending.delete_slices(connection, slices)
-    assert "Seq Scan" not in explained.kinds()
-    assert explained.most_rows_read() == 500
+def of_a_batch(act: Callable[[Connection, Sequence[Run]], object], connection: Connection) -> Act:
+    runs = chosen(connection, range(SHARDS), Room(BATCH, ROOMY, at_least=1))
+    return partial(act, connection, runs)
 
 
-def test_the_guard_notices_a_missing_index(connection: Connection) -> None:
-    """The tests above can fail."""
-    connection.exec_driver_sql("ALTER TABLE pending DROP CONSTRAINT pending_pkey")
-    explained = Explained(connection)
-    chosen(connection, [0, 1], Room(10, ROOMY, at_least=1))
-    assert "Seq Scan" in explained.kinds()
-    connection.rollback()
+def delete_by_name(connection: Connection) -> Act:
+    runs = chosen(connection, range(SHARDS), Room(BATCH, ROOMY, at_least=1))
+    named = [(one.request_id, one.slice_no) for one in pending.read_slices(connection, runs)]
+    return partial(pending.delete_slices, connection, named)
+
+
+def of_requests(
+    act: Callable[[Connection, list[Any]], object], count: int, connection: Connection
+) -> Act:
+    return partial(act, connection, [request_id(number) for number in range(1, count + 1)])
+
+
+def contacts(count: int, connection: Connection) -> Act:
+    step = ROWS // count
+    ids = [f"c{number}" for number in range(1, ROWS + 1, step)]
+    return partial(customers.read_contacts, connection, ids)
+
+
+def arrive(connection: Connection) -> Act:
+    """Half of them are new."""
+    first = ROWS - INGESTED // 2
+    arriving = [
+        RequestRow(request_id(n), "plans", None, 1, 0, NOW_MS, None, 1, 1, 1, bytes(16), 0, n, 0)
+        for n in range(first, first + INGESTED)
+    ]
+    return partial(requests.insert_requests, connection, arriving)
+
+
+def register(connection: Connection) -> Act:
+    """Half of them are new."""
+    first = ROWS - INGESTED // 2
+    arriving = [
+        CustomerRow(f"c{n}", None, None, 0, erased=False, appended_at_ms=1, source_partition=0,
+                    source_offset=n)
+        for n in range(first, first + INGESTED)
+    ]  # fmt: skip
+    return partial(customers.upsert_customers, connection, arriving)
+
+
+def skip(connection: Connection) -> Act:
+    skips = [SkipRow(request_id(n), 0, 1, "expired", 1) for n in range(1, BATCH + 1)]
+    return partial(pending.insert_skips, connection, skips)
+
+
+KEY, SLICE, STORED = {"pending_pkey"}, {"pending_slice_idx"}, {"requests_pkey"}
+CASES = {
+    "next due": Case(
+        lambda connection: partial(pending.next_due_ms, connection, range(SHARDS)), KEY, 2 * SHARDS
+    ),
+    "read a batch": Case(partial(of_a_batch, pending.read_slices), KEY, BATCH),
+    "delete a batch": Case(partial(of_a_batch, pending.delete_runs), KEY, BATCH),
+    "delete by name": Case(delete_by_name, SLICE, BATCH),
+    "contacts of one": Case(partial(contacts, 1), {"customers_pkey"}, 1),
+    "contacts of a batch": Case(partial(contacts, BATCH), {"customers_pkey"}, BATCH),
+    "requests by id": Case(
+        partial(of_requests, requests.read_requests, INGESTED), STORED, INGESTED
+    ),
+    "answers to cancels": Case(
+        partial(of_requests, cancels.read_answers, INGESTED), {"cancels_request_id_idx"}, INGESTED
+    ),
+    "stop one": Case(partial(of_requests, cancels.stop_slices, 1), SLICE, 1, BLOCKS_A_ROW_WRITTEN),
+    "stop many": Case(
+        partial(of_requests, cancels.stop_slices, INGESTED), SLICE, INGESTED, BLOCKS_A_ROW_WRITTEN
+    ),
+    "status": Case(
+        lambda connection: partial(history.read_account, connection, request_id(7)),
+        {"requests_pkey", "pending_slice_idx", "cancels_request_id_idx", "skips_pkey"},
+        4,
+    ),
+    "doctor": Case(lambda connection: partial(inspection.read_shards, connection), KEY, 0),
+    "known to a recovery": Case(
+        partial(of_requests, recovery.known_requests, INGESTED), STORED, INGESTED
+    ),
+    "sizes for a recovery": Case(
+        partial(of_requests, recovery.slice_sizes, INGESTED), SLICE, INGESTED
+    ),
+}
+WRITES = {
+    "requests": Case(arrive, STORED, INGESTED, BLOCKS_A_ROW_WRITTEN),
+    "customers": Case(register, {"customers_pkey"}, INGESTED, BLOCKS_A_ROW_WRITTEN),
+    "skips": Case(skip, set(), BATCH, BLOCKS_A_ROW_WRITTEN),
+}
+
+
+def checked(connection: Connection, case: Case) -> None:
+    """Run its statements, and check them."""
+    act = case.prepare(connection)
+    with explained(connection, TABLES) as plans:
+        act()
+    check(
+        plans,
+        case.indexes,
+        rows_read=case.rows,
+        rows_sorted=case.rows + SHARDS,
+        blocks=case.blocks_a_row * case.rows + 100,
+    )
+
+
+@pytest.mark.parametrize("case", [*CASES.values(), *WRITES.values()], ids=[*CASES, *WRITES])
+def test_rows_are_come_by_through_their_index(connection: Connection, case: Case) -> None:
+    checked(connection, case)
+
+
+DROPPED = {
+    "pending_pkey": "ALTER TABLE pending DROP CONSTRAINT pending_pkey",
+    "pending_slice_idx": "DROP INDEX pending_slice_idx",
+    "requests_pkey": "ALTER TABLE requests DROP CONSTRAINT requests_pkey",
+    "customers_pkey": "ALTER TABLE customers DROP CONSTRAINT customers_pkey",
+    "cancels_request_id_idx": "DROP INDEX cancels_request_id_idx",
+    "skips_pkey": "ALTER TABLE skips DROP CONSTRAINT skips_pkey",
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_missing_index_is_noticed(connection: Connection, case: Case) -> None:
+    """The test above can fail."""
+    for index in case.indexes:
+        connection.exec_driver_sql(DROPPED[index])
+    with pytest.raises(AssertionError):
+        checked(connection, case)
