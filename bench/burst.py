@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--messages", type=int, default=200_000, help="requests due at once")
     parser.add_argument("--customers", type=int, default=100_000, help="different customers")
     parser.add_argument("--workers", type=numbers, default=(1, 2), help="as 1,2")
-    parser.add_argument("--transaction", type=int, default=10_000, help="records, of the raw one")
+    parser.add_argument("--transaction", type=int, default=5_000, help="records, of the raw one")
     parser.add_argument("--raw-runs", type=int, default=1, help="of the raw one in a round")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs")
     parser.add_argument("--lead", type=float, default=8.0, help="seconds from stored to due")

@@ -24,7 +24,7 @@ class Target:
 MEMORY_MB = Target(200, 120)
 _IDLE_PERCENT = Target(2, 0.5)
 _PEER = Target(4, 8)
-_WORN_CLAIM = Target(2, 1.25)
+_WORN_CLAIM = Target(5, 2)
 
 TARGETS = {
     "1 worker / raw producer": Target(0.40, 0.55),
