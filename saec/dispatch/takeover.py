@@ -7,6 +7,7 @@ their order; docs/architecture.md says what each one prevents.
 import threading
 import uuid
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from saec.clock import Clock
@@ -87,7 +88,9 @@ class Takeover:
     def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
         """Owner and epoch of what may be taken over, and why the rest may not."""
         # First: ingest stores before it answers.
-        answered = {role: self._answered(role, topic) for role, topic in self._sources.items()}
+        with ThreadPoolExecutor() as both:  # each has to find a coordinator
+            found = both.map(self._answered, self._sources.keys(), self._sources.values())
+            answered = dict(zip(self._sources, found, strict=True))
         with transaction(self.engine) as connection:
             saved = {r: read_positions(connection, topic) for r, topic in self._sources.items()}
             seen = shards.look(connection, wanted)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from saec.errors import ConfigurationError
-from saec.store import migrate
+from saec.store import schema
 from saec.store.engine import count, rows
 
 
@@ -36,6 +36,8 @@ def create(connection: Connection, wanted: Installation) -> Installation:
     Raises:
         ConfigurationError: the database belongs to another prefix.
     """
+    from saec.store import migrate  # noqa: PLC0415 - see `schema`
+
     migrate.upgrade(connection)
     count(connection, _INSERT, topic_prefix=wanted.topic_prefix, shards=wanted.shards)
     stands = read(connection, wanted.topic_prefix)
@@ -49,7 +51,7 @@ def read(connection: Connection, topic_prefix: str) -> Installation:
     Raises:
         ConfigurationError: no tables, other schema version, or another prefix.
     """
-    migrate.check(connection)
+    schema.check(connection)
     found = rows(connection, _READ)
     if not found:
         raise ConfigurationError("the database was never initialised: run `saec init`")

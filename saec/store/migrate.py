@@ -1,4 +1,4 @@
-"""Brings a database to the shape this code needs, and says when it has another.
+"""Brings a database to the shape this code needs.
 
 Invariant: upgrades run under one lock, so that several `saec init` at once do the work once.
 """
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from saec.errors import ConfigurationError
+from saec.store import schema
 
 _LOCK = 0x5AEC  # pg_advisory_xact_lock: held for the transaction, so it is safe behind a pooler
 
@@ -30,7 +30,7 @@ def upgrade(connection: Connection) -> None:
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     config = _config()
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = schema.version(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         raise ConfigurationError(
@@ -39,20 +39,3 @@ def upgrade(connection: Connection) -> None:
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def check(connection: Connection) -> None:
-    """Refuse a database that is older or newer than this code.
-
-    Raises:
-        ConfigurationError: says which of the two to bring up to date.
-    """
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is None:
-        raise ConfigurationError("the database has no SAEC tables: run `saec init` first")
-    if current != head:
-        raise ConfigurationError(
-            f"the database is at schema {current}, this code needs {head}: run `saec init` "
-            "with the newest version of SAEC in use, and upgrade the processes that are older"
-        )

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from saec.store import migrate
+from saec.store import migrate, schema
 from saec.store.engine import Connection, Engine, rows
 from saec.store.tables import metadata
 
@@ -19,6 +19,11 @@ def connection(migrated: Engine) -> Iterator[Connection]:
     with migrated.connect() as opened:
         yield opened
         opened.rollback()
+
+
+def test_processes_ask_for_the_last_migration(connection: Connection) -> None:
+    assert schema.version(connection) == schema.HEAD
+    schema.check(connection)
 
 
 def differences(connection: Connection) -> list[object]:
