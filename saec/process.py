@@ -9,6 +9,7 @@ import gc
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from saec.store.installation import Installation
 
 _START_RETRY_S = 1.0
 _OBJECTS_PER_LOOK = 100_000
+# A thread that has its answer from PostgreSQL goes on this soon beside one that computes.
+_SWITCH_S = 0.001
 _STOP_WAITING_S = 0.5
 LONGEST_STOP_S = 8.0
 EXIT_AT_ONCE = 1
@@ -115,6 +118,7 @@ def _look_for_cycles_rarely() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_OBJECTS_PER_LOOK, *gc.get_threshold()[1:])
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def _wait_for_parts(

@@ -49,6 +49,9 @@ class _Refused(NamedTuple):
     error: RejectedError
 
 
+_Decoded = _Schedule | Cancelling | _Refused
+
+
 class RequestIntake:
     """Ingest of the requests topic."""
 
@@ -60,12 +63,19 @@ class RequestIntake:
         self._limits = Limits.of(settings.grace_s, settings.horizon_days)
 
     def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Decode and store a batch: see `decode` and `store`."""
+        return self.store(self.decode(batch), next_offsets)
+
+    def decode(self, batch: Sequence[Incoming]) -> list[_Decoded]:
+        """What each record says. Pure; may run in another thread."""
+        return [self._decode(source) for source in batch]
+
+    def store(self, records: Sequence[_Decoded], next_offsets: Mapping[int, int]) -> list[Outgoing]:
         """Store a batch; returns the answers to it.
 
         Raises:
             StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
         """
-        records = [self._decode(source) for source in batch]
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
         refused = [record for record in records if isinstance(record, _Refused)]
@@ -88,7 +98,7 @@ class RequestIntake:
             *self._refusals(refused),
         ]
 
-    def _decode(self, source: Incoming) -> _Schedule | Cancelling | _Refused:
+    def _decode(self, source: Incoming) -> _Decoded:
         try:
             event = decode_request(source.value, source.headers, self._settings.max_request_bytes)
             if isinstance(event, CancelRequested):

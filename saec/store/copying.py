@@ -11,6 +11,8 @@ from uuid import UUID
 import psycopg2
 from sqlalchemy import Connection
 
+# Characters at a time. After each the driver takes the interpreter back from the other threads.
+_CHUNK = 256 * 1024
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -22,7 +24,7 @@ def copy_rows(
     text = _Text(rows)
     with cursor:
         try:
-            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text)
+            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text, _CHUNK)
         except psycopg2.Error:
             if text.failure is not None:  # ours, and not the database's
                 raise text.failure from None

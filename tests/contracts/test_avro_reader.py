@@ -102,9 +102,8 @@ def test_an_older_release_is_read_as_the_current_one(monkeypatch: pytest.MonkeyP
 
     writers = dict(avro._writers())
     key = schedule_avro()[len(avro.MARKER) : avro.PREFIX_BYTES]
-    writers[key] = avro._Writer(
-        "schedule_requested", writers[key].schema, writers[key].read, changed(writers[key].name, add)
-    )
+    old = writers[key]
+    writers[key] = avro._Writer(old.name, old.schema, old.read, changed(old.name, add))
     monkeypatch.setattr(avro, "_writers", lambda: writers)
     _, fields = avro.decode_single(schedule_avro(), ("schedule_requested",))
     assert fields["x"] is None
