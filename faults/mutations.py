@@ -92,13 +92,10 @@ def _offsets_before_store() -> None:
         def __init__(self, intake: Any) -> None:
             self._intake = intake
 
-        def read(self) -> Any:
-            batch = self._intake.read()
-            if batch:
-                offsets: dict[int, int] = {}
-                for record in batch:
-                    offsets[record.partition] = record.offset + 1
-                self._intake.answer([], offsets)
+        def read(self, **how: bool) -> Any:
+            batch = self._intake.read(**how)
+            if batch.records:
+                self._intake.answer(batch, [])
             return batch
 
         def __getattr__(self, name: str) -> Any:

@@ -1,7 +1,8 @@
 """Avro single-object encoding: C3 01, the writer schema's fingerprint, the body.
 
 Owns the schema files. Invariant: a value is read with the very schema that wrote it, one of the
-released ones, resolved to the current one; anything else is a RejectedError.
+released ones, strictly (see `avro_reader`), and then resolved to the current one; anything else is
+a RejectedError.
 Fingerprints are CRC-64-AVRO of the parsing canonical form, little endian, as the Avro
 specification says.
 """
@@ -17,7 +18,8 @@ from typing import Any
 import fastavro
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from saec.contracts import avro_shape
+from saec.contracts import avro_reader
+from saec.contracts.avro_reader import Read
 from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
 
@@ -30,11 +32,12 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Writer:
-    """One released schema; `reader` is None where it is the current one."""
+    """One released schema, what reads it, and the current one where that is another."""
 
     name: str
     schema: Schema
-    reader: Schema | None
+    read: Read
+    newer: Schema | None
 
 
 def encode_single(name: str, record: Mapping[str, Any]) -> bytes:
@@ -68,33 +71,21 @@ def decode_single(value: bytes, names: Collection[str]) -> tuple[str, Record]:
 
 
 def _read(value: bytes, writer: _Writer) -> Record:
+    try:
+        record, end = writer.read(value, PREFIX_BYTES)
+    except (ValueError, IndexError):
+        raise RejectedError(Reason.INVALID_AVRO, "the body does not fit its schema") from None
+    if end != len(value):
+        raise RejectedError(Reason.INVALID_AVRO, "bytes after the end of the body")
+    return record if writer.newer is None else _resolved(value, writer.schema, writer.newer)
+
+
+def _resolved(value: bytes, schema: Schema, newer: Schema) -> Record:
+    """What an older release wrote, as the current schema has it."""
     body = BytesIO(value)
     body.seek(PREFIX_BYTES)
-    try:
-        record = fastavro.schemaless_reader(body, writer.schema, writer.reader)
-    except Exception:  # fastavro raises whatever a bad byte leads to
-        raise RejectedError(Reason.INVALID_AVRO, "the body does not fit its schema") from None
-    if body.tell() != len(value):
-        raise RejectedError(Reason.INVALID_AVRO, "bytes after the end of the body")
-    if not _is_well_formed(value, writer, record):
-        raise RejectedError(Reason.INVALID_AVRO, "the body does not fit its schema")
-    if not isinstance(record, dict):
-        raise RejectedError(Reason.INVALID_AVRO, "the body is not a record")
-    return record
-
-
-def _is_well_formed(value: bytes, writer: _Writer, record: Any) -> bool:
-    """Whether the bytes are what the schema says, where fastavro lets more pass."""
-    if writer.reader is None and _writes(writer.schema, record) == value[PREFIX_BYTES:]:
-        return True  # what nearly everybody writes, without a look at every byte in Python
-    return avro_shape.fits(writer.schema, value, PREFIX_BYTES)
-
-
-def _writes(schema: Schema, record: Any) -> bytes | None:
-    try:
-        return encode_body(schema, record)
-    except Exception:  # a number that no writer could have written
-        return None
+    record: Any = fastavro.schemaless_reader(body, schema, newer)
+    return dict(record)
 
 
 @cache
@@ -152,7 +143,8 @@ def _writers() -> dict[bytes, _Writer]:
             schema = parse(path.read_text("utf-8"))
             key = schema_fingerprint(schema)
             same = key == schema_fingerprint(current)
-            writers[key] = _Writer(name, schema, None if same else current)
+            read = avro_reader.reader(schema)
+            writers[key] = _Writer(name, schema, read, None if same else current)
     return writers
 
 

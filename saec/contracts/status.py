@@ -4,9 +4,10 @@ Invariant: an answer names fields and positions, never a value that was sent in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 from saec.contracts import avro, varint
 from saec.contracts.rejected import RejectedError
@@ -31,15 +32,17 @@ class Status(StrEnum):
     SENT = "SENT"
 
 
-@dataclass(frozen=True)
-class RequestStatus:
+_NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+
+
+class RequestStatus(NamedTuple):
     """One answer: of a request (`request_id`) or of a customer record (`customer_id`)."""
 
     request_id: str | None
     status: Status
     at_ms: int
     reason: Reason | None = None
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Mapping[str, int] = _NO_COUNTS
     detail: str | None = None
     customer_id: str | None = None
 

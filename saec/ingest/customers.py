@@ -5,6 +5,7 @@ status, while the customer's other channels go on working.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from saec.contracts.decode import decode_customer
 from saec.contracts.events import CustomerErased, CustomerRegistered, channels_to_bits
@@ -18,6 +19,14 @@ from saec.store.engine import Engine, transaction
 from saec.store.positions import save_positions
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A batch as rows, and what is to be said about it."""
+
+    rows: list[CustomerRow] = field(default_factory=list)
+    said: list[Outgoing] = field(default_factory=list)
+
+
 class CustomerIntake:
     """Ingest of the customers topic."""
 
@@ -27,28 +36,35 @@ class CustomerIntake:
         self._engine = engine
 
     def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
-        """Store a batch; returns what was refused of it.
+        """Decode and store a batch: see `decode` and `store`."""
+        return self.store(self.decode(batch), next_offsets)
 
-        Raises:
-            StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
-        """
-        rows: list[CustomerRow] = []
-        said: list[Outgoing] = []
+    def decode(self, batch: Sequence[Incoming]) -> _Decoded:
+        """What each record says. Pure; may run in another thread."""
+        decoded = _Decoded()
         for source in batch:
             try:
                 event = decode_customer(
                     source.key, source.value, source.headers, self._settings.max_request_bytes
                 )
             except RejectedError as error:
-                said += self._refusal(source, error)
+                decoded.said.extend(self._refusal(source, error))
                 continue
             row = _row(source, event)
-            rows.append(row)
-            said += self._kept_out(source, event, row)
+            decoded.rows.append(row)
+            decoded.said.extend(self._kept_out(source, event, row))
+        return decoded
+
+    def store(self, decoded: _Decoded, next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Store a batch; returns what was refused of it.
+
+        Raises:
+            StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
+        """
         with transaction(self._engine) as connection:
-            upsert_customers(connection, rows)
+            upsert_customers(connection, decoded.rows)
             save_positions(connection, self._topics.customers, next_offsets)
-        return said
+        return decoded.said
 
     def _refusal(self, source: Incoming, error: RejectedError) -> Iterable[Outgoing]:
         verdict = answers.verdict_of(error)

@@ -1,18 +1,20 @@
-"""The loop of both consumers: read a batch, store it, answer it.
+"""The loop of both consumers: read a batch, decode it, store it, answer it.
 
-Invariant: a batch is stored before it is answered, its offsets go with the answers, and after any
-failure the loop goes back to what is committed.
+Invariant: a batch is stored before it is answered, its offsets go with the answers, one batch is
+answered before the next one is stored, and after any failure the loop goes back to what is
+committed.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from saec.clock import Clock
 from saec.errors import ConfigurationError
-from saec.kafka.intake import Intake
+from saec.ingest.ahead import Ahead
+from saec.kafka.intake import Batch, Intake
 from saec.kafka.records import Incoming, Outgoing
 from saec.outage import Outage
 from saec.settings import Settings
@@ -30,7 +32,11 @@ _log = structlog.get_logger("saec.ingest")
 class Taker(Protocol):
     """What stores a batch: see `saec.ingest.requests` and `saec.ingest.customers`."""
 
-    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+    def decode(self, batch: Sequence[Incoming]) -> Any:
+        """What `store` takes. Pure: it runs in a thread, and nobody may ask for what came out."""
+        ...
+
+    def store(self, decoded: Any, next_offsets: Mapping[int, int]) -> list[Outgoing]:
         """Store a batch and the offsets behind it; returns the answers."""
         ...
 
@@ -47,6 +53,7 @@ class IngestLoop:
         self._role = role
         self._stop = threading.Event()
         self._intake: Intake | None = None
+        self._ahead: Ahead | None = None
         self._failures = 0
         self._outage = Outage(_log, clock, "batch abandoned")
 
@@ -67,23 +74,32 @@ class IngestLoop:
                 self._go_back(error)
 
     def run_once(self) -> int:
-        """Take one batch; returns how many records it had.
+        """Take one batch; returns how many records it had, 0 if it is to be read again.
+
+        In a backlog the next batch is read and begins to be decoded before this one is stored.
 
         Raises:
             SaecError: the batch may or may not have been stored or answered; it will come again.
         """
         if self._intake is None:
             self._intake = self._open_intake()
-        batch = self._intake.read()
-        if not batch:
+        intake = self._intake
+        current = self._ahead or self._decoding(intake.read())
+        self._ahead = None
+        if current is None:
             return 0
-        next_offsets: dict[int, int] = {}
-        for record in batch:
-            next_offsets[record.partition] = record.offset + 1
-        answers = self._taker.take(batch, next_offsets)
-        self._intake.answer(answers, next_offsets)
-        _log.debug("batch taken", records=len(batch), answers=len(answers))
-        return len(batch)
+        batch, decoded = current.batch, current.take()
+        if batch.full:
+            self._ahead = self._decoding(intake.read(ahead=True))
+            if not intake.holds(batch):
+                return 0
+        answers = self._taker.store(decoded, batch.next_offsets)
+        intake.answer(batch, answers)
+        _log.debug("batch taken", records=len(batch.records), answers=len(answers))
+        return len(batch.records)
+
+    def _decoding(self, batch: Batch) -> Ahead | None:
+        return Ahead(batch, self._taker.decode) if batch.records else None
 
     def stop(self) -> None:
         """Make `run` return after the batch it is in; from any thread."""
@@ -91,6 +107,7 @@ class IngestLoop:
 
     def close(self) -> None:
         """Leave the group."""
+        self._ahead = None
         if self._intake is not None:
             self._intake.close()
             self._intake = None
@@ -98,6 +115,7 @@ class IngestLoop:
     def _go_back(self, error: Exception) -> None:
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1
+        self._ahead = None  # it comes again, behind the one that failed
         self._outage.failed(error)
         if self._clock.wait(self._stop, pause_s):
             return  # whoever has the partitions next goes back

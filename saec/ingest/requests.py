@@ -5,8 +5,8 @@ positions behind the batch; taking the same batch again gives the same rows and 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 from uuid import UUID
 
 from saec.contracts import headers
@@ -30,23 +30,26 @@ _TRANSACTION_BYTES = 32 * 1024 * 1024
 _ACCEPTED = Verdict(Status.ACCEPTED)
 
 
-@dataclass(frozen=True, slots=True)
-class _Schedule:
+class _Schedule(NamedTuple):
     """A valid request of a batch. `refused` is why it could not be accepted under a new id."""
 
     source: Incoming
     event: ScheduleRequested
     slices: Sequence[SliceRow]
+    recipients: int
+    messages: int
     content_hash: bytes
     refused: Verdict | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Refused:
+class _Refused(NamedTuple):
     """A record that is no valid event."""
 
     source: Incoming
     error: RejectedError
+
+
+_Decoded = _Schedule | Cancelling | _Refused
 
 
 class RequestIntake:
@@ -60,12 +63,19 @@ class RequestIntake:
         self._limits = Limits.of(settings.grace_s, settings.horizon_days)
 
     def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """Decode and store a batch: see `decode` and `store`."""
+        return self.store(self.decode(batch), next_offsets)
+
+    def decode(self, batch: Sequence[Incoming]) -> list[_Decoded]:
+        """What each record says. Pure; may run in another thread."""
+        return [self._decode(source) for source in batch]
+
+    def store(self, records: Sequence[_Decoded], next_offsets: Mapping[int, int]) -> list[Outgoing]:
         """Store a batch; returns the answers to it.
 
         Raises:
             StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
         """
-        records = [self._decode(source) for source in batch]
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
         refused = [record for record in records if isinstance(record, _Refused)]
@@ -88,7 +98,7 @@ class RequestIntake:
             *self._refusals(refused),
         ]
 
-    def _decode(self, source: Incoming) -> _Schedule | Cancelling | _Refused:
+    def _decode(self, source: Incoming) -> _Decoded:
         try:
             event = decode_request(source.value, source.headers, self._settings.max_request_bytes)
             if isinstance(event, CancelRequested):
@@ -104,8 +114,15 @@ class RequestIntake:
             most_recipients=self._settings.slice_recipients,
             traceparent=headers.traceparent(source.headers),
         )
-        refused = decide.refusal(event, source.appended_at_ms, self._limits)
-        return _Schedule(source, event, slices, _content_hash(event, slices[0].message), refused)
+        return _Schedule(
+            source,
+            event,
+            slices,
+            sum([row.recipients for row in slices]),
+            sum([row.messages for row in slices]),
+            _content_hash(event, slices[0].message),
+            decide.refusal(event, source.appended_at_ms, self._limits),
+        )
 
     def _store(self, connection: Connection, schedules: Sequence[_Schedule]) -> list[Verdict]:
         """Store the requests whose id is new; the verdict on each of `schedules`."""
@@ -133,7 +150,7 @@ class RequestIntake:
     ) -> Iterable[Outgoing]:
         for one, verdict in zip(schedules, verdicts, strict=True):
             accepted = verdict.status in {Status.ACCEPTED, Status.DUPLICATE}
-            counts = _counts(one.slices) if accepted else {}
+            counts = _counts(one) if accepted else {}
             yield answers.request_status(self._topics, one.source, one.event.id, verdict, counts)
             if not accepted:
                 yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
@@ -161,7 +178,6 @@ def _by_size(schedules: Sequence[_Schedule]) -> list[list[_Schedule]]:
 
 def _row(one: _Schedule) -> RequestRow:
     event = one.event
-    counts = _counts(one.slices)
     return RequestRow(
         event.id,
         event.requester,
@@ -170,8 +186,8 @@ def _row(one: _Schedule) -> RequestRow:
         event.lane.rank,
         event.due_at_ms,
         event.expires_at_ms,
-        counts["recipients"],
-        counts["messages"],
+        one.recipients,
+        one.messages,
         len(one.slices),
         one.content_hash,
         one.source.partition,
@@ -180,11 +196,8 @@ def _row(one: _Schedule) -> RequestRow:
     )
 
 
-def _counts(slices: Sequence[SliceRow]) -> dict[str, int]:
-    return {
-        "recipients": sum(row.recipients for row in slices),
-        "messages": sum(row.messages for row in slices),
-    }
+def _counts(one: _Schedule) -> dict[str, int]:
+    return {"recipients": one.recipients, "messages": one.messages}
 
 
 def _content_hash(event: ScheduleRequested, message: bytes) -> bytes:

@@ -27,14 +27,14 @@ def cut(
         RejectedError: each slice carries the message, and together they would take too much room.
     """
     message = encode_message(event.message)
+    shard = shard_of(event.id, shards)
     parts = list(_parts(event, len(message), most_recipients))
     if len(parts) * len(message) > _REQUEST_BYTES:
         raise RejectedError(
             Reason.REQUEST_TOO_LARGE, "message: too large for so many customers", event.id
         )
     return [
-        _row(event, number, part, shard_of(event.id, shards), message, traceparent)
-        for number, part in enumerate(parts)
+        _row(event, number, part, shard, message, traceparent) for number, part in enumerate(parts)
     ]
 
 
@@ -63,19 +63,19 @@ def _row(
     channels, customers = part
     recipients = max(1, len(customers))
     return SliceRow(
-        shard=shard,
-        lane=event.lane.rank,
-        due_at_ms=event.due_at_ms,
-        request_id=event.id,
-        slice_no=number,
-        expires_at_ms=event.expires_at_ms,
-        channels=channels_to_bits(channels),
-        recipients=recipients,
-        messages=recipients * len(channels),
-        requester=event.requester,
-        campaign_id=event.campaign_id,
-        traceparent=traceparent,
-        customers=customers,
-        schema_version=MESSAGE_SCHEMA_VERSION,
-        message=message,
+        shard,
+        event.lane.rank,
+        event.due_at_ms,
+        event.id,
+        number,
+        event.expires_at_ms,
+        channels_to_bits(channels),
+        recipients,
+        recipients * len(channels),
+        event.requester,
+        event.campaign_id,
+        traceparent,
+        customers,
+        MESSAGE_SCHEMA_VERSION,
+        message,
     )

@@ -5,7 +5,8 @@ offsets become visible together, after the caller stored the batch; a partition 
 the group and the store know it, or not at all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -43,6 +44,22 @@ class Positions(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records as they were read, and the membership that they may be answered under."""
+
+    records: Sequence[Incoming]
+    full: bool
+    """As large as a batch may be: more is probably waiting behind it."""
+    membership: Any = None
+    rebalances: int = 0
+
+    @property
+    def next_offsets(self) -> dict[int, int]:
+        """The next offset of each partition that it has records of."""
+        return {record.partition: record.offset + 1 for record in self.records}
+
+
 class Intake:
     """One member of the group that reads a source topic."""
 
@@ -54,7 +71,6 @@ class Intake:
         self._failure: Exception | None = None
         self._rebalances = 0
         self._gaps: dict[int, str] = {}
-        self._group: Any = None
         self._producer = TransactionalProducer(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
         self._consumer = clients.consumer(
@@ -70,31 +86,42 @@ class Intake:
         )
         self._consumer.subscribe([topic], on_assign=self._assign, on_revoke=self._revoke)
 
-    def read(self) -> list[Incoming]:
-        """The next batch; empty when nothing came within half a second.
+    def read(self, *, ahead: bool = False) -> Batch:
+        """The next batch; empty when nothing came within half a second, or the group changed.
+
+        With `ahead` nothing is waited for: a batch in hand, which is not answered yet, waits for
+        this one. `holds` then tells whether it may still be answered.
 
         Raises:
             ConfigurationError: this topic cannot be read on; says what to do.
             BrokerUnavailableError: the broker failed; rewind.
         """
-        records = self._checked(self._consumer.consume(1, _FIRST_WAIT_S))
+        first_s, more_s = (
+            (0.0, 0.0) if ahead else (_FIRST_WAIT_S, self._settings.ingest_wait_ms / 1000)
+        )
+        records = self._checked(self._consumer.consume(1, first_s))
         # The batch belongs to this membership; a newer one would let a zombie's answer pass.
-        self._group = self._consumer.consumer_group_metadata()
+        membership = self._consumer.consumer_group_metadata()
         rebalances = self._rebalances
         size = sum(len(record.value or b"") for record in records)
-        wait_s = self._settings.ingest_wait_ms / 1000
-        while records and size < _BATCH_BYTES:
+        full = size >= _BATCH_BYTES
+        while records and not full:
             room = min(_CHUNK_RECORDS, self._settings.ingest_batch_records - len(records))
-            more = self._checked(self._consumer.consume(room, wait_s)) if room else []
+            more = self._checked(self._consumer.consume(room, more_s)) if room else []
             records += more
             size += sum(len(record.value or b"") for record in more)
-            if len(more) < room or room == 0:
+            full = room == 0 or size >= _BATCH_BYTES
+            if len(more) < room:
                 break
         if self._rebalances != rebalances:
             # Some of these are somebody else's by now, and all of them will be read again.
             self._seek_to_starts()
-            return []
-        return records
+            return Batch((), full=False)
+        return Batch(records, full, membership, rebalances)
+
+    def holds(self, batch: Batch) -> bool:
+        """Whether its partitions are held as when it was read; if not, it is read again."""
+        return batch.rebalances == self._rebalances
 
     def rewind(self) -> None:
         """After a batch failed: a new producer, and the partitions from where they are committed.
@@ -110,17 +137,17 @@ class Intake:
         self._producer = TransactionalProducer(self._settings, self._role)
         self._seek_to_starts()
 
-    def answer(self, answers: Iterable[Outgoing], next_offsets: Mapping[int, int]) -> None:
-        """Publish the answers to the batch that was read last, with its offsets.
+    def answer(self, batch: Batch, answers: Iterable[Outgoing]) -> None:
+        """Publish the answers to a batch that is held, with its offsets.
 
         Raises:
             InDoubtError: unknown whether it was done; the batch will come again.
         """
-        offsets = {(self._topic, partition): at for partition, at in next_offsets.items()}
+        offsets = {(self._topic, partition): at for partition, at in batch.next_offsets.items()}
         self._producer.begin()
         for record in answers:
             self._producer.produce(record.topic, record.value, record.key, record.headers)
-        self._producer.send_offsets(offsets, self._group)
+        self._producer.send_offsets(offsets, batch.membership)
         self._producer.commit()
 
     def close(self) -> None:

@@ -4,12 +4,15 @@ Invariant: a str without NUL, bytes, int, bool, None, UUID, a list of str or int
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 from sqlalchemy import Connection
 
+# Characters at a time. After each the driver takes the interpreter back from the other threads.
+_CHUNK = 256 * 1024
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -21,7 +24,7 @@ def copy_rows(
     text = _Text(rows)
     with cursor:
         try:
-            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text)
+            cursor.copy_expert(f"COPY {table} ({', '.join(columns)}) FROM STDIN", text, _CHUNK)
         except psycopg2.Error:
             if text.failure is not None:  # ours, and not the database's
                 raise text.failure from None
@@ -33,7 +36,7 @@ class _Text:
 
     def __init__(self, rows: Iterable[Sequence[Any]]) -> None:
         self.failure: Exception | None = None
-        self._lines = ("\t".join(map(_field, row)) + "\n" for row in rows)
+        self._lines = map(_line, rows)
 
     def read(self, size: int) -> str:
         """The next lines, about `size` characters or more; empty at the end."""
@@ -50,11 +53,11 @@ class _Text:
         return "".join(taken)
 
 
-def _field(value: Any) -> str:
-    write = _WRITERS.get(type(value))
-    if write is None:
-        raise TypeError(f"cannot COPY a {type(value).__name__}")
-    return write(value)
+def _line(row: Sequence[Any]) -> str:
+    try:
+        return "\t".join([_WRITERS[type(value)](value) for value in row]) + "\n"
+    except KeyError as unknown:
+        raise TypeError(f"cannot COPY a {unknown.args[0].__name__}") from None
 
 
 def _text(value: str) -> str:
@@ -70,7 +73,7 @@ _WRITERS: dict[type, Callable[[Any], str]] = {
     str: _text,
     int: str,
     bool: str,
-    UUID: str,
+    UUID: attrgetter("hex"),  # the same to PostgreSQL, and made in a third of the time
     bytes: lambda value: "\\\\x" + value.hex(),
     list: _array,
     tuple: _array,

@@ -12,6 +12,7 @@ from saec.contracts.status import RequestStatus, Status, decode_status
 from saec.errors import Reason, StoreUnavailableError
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop
+from saec.kafka.intake import Batch
 from saec.kafka.records import Incoming, Outgoing
 from saec.store.customers import Contact, read_contacts
 from saec.store.engine import StoreConflictError, transaction
@@ -240,10 +241,10 @@ class _Batches:
         self._batches = batches
         self.answered: list[Outgoing] = []
 
-    def read(self) -> list[Incoming]:
-        return self._batches.pop(0)
+    def read(self) -> Batch:
+        return Batch(self._batches.pop(0), full=False)
 
-    def answer(self, answers: list[Outgoing], _next_offsets: dict[int, int]) -> None:
+    def answer(self, _batch: Batch, answers: list[Outgoing]) -> None:
         self.answered += answers
 
     def rewind(self) -> None:

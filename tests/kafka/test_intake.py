@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -183,7 +183,7 @@ def test_the_first_start_is_written_down_before_anything_is_read(installation: S
         batch: list[Incoming] = []
 
         def read() -> bool:
-            batch.extend(intake.read())
+            batch.extend(intake.read().records)
             return bool(batch)
 
         until(read)
@@ -207,19 +207,19 @@ def test_a_topic_without_append_times_is_refused(installation: Settings) -> None
     intake = Intake(installation, ROLE, topic, Watched(installation))
     try:
         with pytest.raises(ConfigurationError, match=r"message\.timestamp\.type=LogAppendTime"):
-            until(intake.read)
+            until(lambda: intake.read().records)
     finally:
         intake.close()
 
 
 class Counting(RequestIntake):
-    """Counts the batches it takes."""
+    """Counts the batches it stores."""
 
     batches = 0
 
-    def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
+    def store(self, records: Any, next_offsets: Mapping[int, int]) -> list[Outgoing]:
         self.batches += 1
-        return super().take(batch, next_offsets)
+        return super().store(records, next_offsets)
 
 
 @dataclass
@@ -322,18 +322,21 @@ def test_members_that_come_and_go_lose_and_double_nothing(
 
 
 class Rebalancing:
-    """A consumer whose partitions are taken and given back in the middle of the first batch."""
+    """A consumer whose partitions are taken and given back once, at a call that `when` knows."""
 
-    def __init__(self, intake: Intake, consumer: Consumer) -> None:
+    def __init__(
+        self, intake: Intake, consumer: Consumer, when: Callable[[int, float], bool]
+    ) -> None:
         self._intake = intake
         self._consumer = consumer
+        self._when = when
         self.rebalanced = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._consumer, name)
 
     def consume(self, count: int, timeout_s: float) -> list[Any]:
-        if count > 1 and not self.rebalanced:
+        if self._when(count, timeout_s) and not self.rebalanced:
             self.rebalanced = True
             assigned = self._consumer.assignment()
             self._intake._revoke(self._consumer, assigned)
@@ -344,11 +347,11 @@ class Rebalancing:
 def test_a_batch_that_a_rebalance_falls_into_is_read_anew(installation: Settings) -> None:
     publish(installation, 6)
     intake = Intake(installation, ROLE, installation.topics.requests, Watched(installation))
-    consumer = intake._consumer = Rebalancing(intake, intake._consumer)
+    consumer = intake._consumer = Rebalancing(intake, intake._consumer, lambda count, _: count > 1)
     read: Counter[tuple[int, int]] = Counter()
 
     def enough() -> bool:
-        read.update((record.partition, record.offset) for record in intake.read())
+        read.update((record.partition, record.offset) for record in intake.read().records)
         return read.total() >= 6
 
     try:
@@ -357,6 +360,26 @@ def test_a_batch_that_a_rebalance_falls_into_is_read_anew(installation: Settings
         intake.close()
     assert consumer.rebalanced
     assert read == Counter({(partition, offset): 1 for partition in (0, 1) for offset in range(3)})
+
+
+def test_a_batch_that_is_lost_while_the_next_is_read_is_answered_once(
+    installation: Settings, engine: Engine
+) -> None:
+    """Its partitions begin where they are committed: before it, so it is read again."""
+    small = installation.model_copy(update={"ingest_batch_records": 3})
+    ids = publish(installation, 12)
+    opened = opener(small, engine, ROLE, small.topics.requests)()
+    consumer = Rebalancing(opened, opened._consumer, lambda _, timeout_s: timeout_s == 0)
+    opened._consumer = consumer
+    taker = Counting(small, engine, small.shards)
+    loop = IngestLoop(lambda: opened, taker, SystemClock(), ROLE)
+    try:
+        until(lambda: loop.run_once() == 0 and consumer.rebalanced)
+        assert taker.batches == 0
+        until(lambda: loop.run_once() >= 0 and committed(installation) == {0: 6, 1: 6})
+    finally:
+        loop.close()
+    assert answers(installation) == accepted_once(ids)
 
 
 @pytest.fixture
