@@ -66,7 +66,13 @@ def main() -> int:
 def _commands() -> Sequence[Command]:
     return (
         *(_command(part) for part in PARTS),
-        Command("all", "Every part, at full size.", "python -m bench all", _add_results, _run_all),
+        Command(
+            "all",
+            "Every part, or some, on the same parts: what is pending is stored once.",
+            "python -m bench all --parts burst,lateness --set lateness.seconds=60",
+            _add_all,
+            _run_all,
+        ),
         Command("guard", guard.WHAT, guard.EXAMPLE, guard.add_options, _in_lab(guard.run)),
         Command(
             "profile", profile.WHAT, profile.EXAMPLE, profile.add_options, _in_lab(profile.run)
@@ -95,8 +101,9 @@ def _in_lab(run: Callable[[Lab, Options], bool]) -> Callable[[Options], bool]:
 
 
 def _run_all(given: Options) -> bool:
+    chosen = [(part, _given_for(part, given.set)) for part in given.parts]
     with lab() as running:
-        found = [_run_part(running, part, _defaults(part), given.results) for part in PARTS]
+        found = [_run_part(running, part, sizes, given.results) for part, sizes in chosen]
     return all(found)
 
 
@@ -114,10 +121,43 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _defaults(part: Part) -> Options:
-    parser = argparse.ArgumentParser()
+def _add_all(parser: argparse.ArgumentParser) -> None:
+    names = ",".join(part.name for part in PARTS)
+    parser.add_argument(
+        "--parts", type=_parts, default=PARTS, metavar="A,B", help=f"these alone, of {names}"
+    )
+    parser.add_argument(
+        "--set",
+        type=_size,
+        action="append",
+        default=[],
+        metavar="PART.OPTION=VALUE",
+        help="another size than the default; may be given several times",
+    )
+    _add_results(parser)
+
+
+def _parts(text: str) -> list[Part]:
+    return [_part(name) for name in text.split(",")]
+
+
+def _size(text: str) -> tuple[Part, str]:
+    name, _, size = text.partition(".")
+    return _part(name), f"--{size}"
+
+
+def _part(name: str) -> Part:
+    for part in PARTS:
+        if part.name == name:
+            return part
+    raise argparse.ArgumentTypeError(f"there is no part {name!r}")
+
+
+def _given_for(part: Part, sizes: Sequence[tuple[Part, str]]) -> Options:
+    """The part's defaults, with what `--set` says of it."""
+    parser = argparse.ArgumentParser(prog=f"python -m bench all, {part.name}")
     part.add_options(parser)
-    return parser.parse_args([])
+    return parser.parse_args([size for named, size in sizes if named is part])
 
 
 if __name__ == "__main__":

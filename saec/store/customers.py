@@ -6,6 +6,7 @@ in whatever order and however often they arrive.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -27,8 +28,7 @@ class CustomerRow:
     source_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(NamedTuple):
     """What dispatch needs to know of a customer. `opted_out` is a set of channel bits."""
 
     email: str | None
@@ -74,4 +74,4 @@ def upsert_customers(connection: Connection, arriving: Sequence[CustomerRow]) ->
 def read_contacts(connection: Connection, ids: Iterable[str]) -> dict[str, Contact]:
     """The contacts of the customers that are registered and not erased."""
     found = rows(connection, _CONTACTS, ids=list(ids))
-    return {row[0]: Contact(row[1], row[2], row[3]) for row in found}
+    return {id_: Contact(email, phone, opted_out) for id_, email, phone, opted_out in found}
