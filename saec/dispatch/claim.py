@@ -43,8 +43,10 @@ def claim_due(
     """
     with transaction(engine) as connection:
         shards.lock_mine(connection, me, owned)
+        due_ms = pending.next_due_ms(connection, owned)  # before what is deleted stands in the way
         now_owned = {**owned, **settle(connection, owned, finished)}
-        chosen = _choose(connection, owned, batch_messages, beside_messages or batch_messages)
+        most = batch_messages, beside_messages or batch_messages
+        chosen = _choose(connection, owned, due_ms, *most)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
 
@@ -127,11 +129,14 @@ def _skip_rows(finished: Collection[Finished]) -> list[SkipRow]:
 
 
 def _choose(
-    connection: Connection, owned: Mapping[int, Owned], batch_messages: int, beside_messages: int
+    connection: Connection,
+    owned: Mapping[int, Owned],
+    due_ms: Mapping[int, int],
+    batch_messages: int,
+    beside_messages: int,
 ) -> list[Run]:
-    """The next due slices, transactional ones first, up to a batch."""
+    """The next due slices, transactional ones first, up to a batch; `due_ms` by lane."""
     now_ms = shards.now_ms(connection)
-    due_ms = pending.next_due_ms(connection, owned)
     chosen: list[Run] = []
     for lane in Lane:
         if due_ms.get(lane.rank, now_ms + 1) > now_ms:

@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from dataclasses import replace
 from uuid import UUID
 
 from rich.console import Console
@@ -78,7 +77,7 @@ def test_a_repeated_message_does_not_stand_for_another() -> None:
 
 def test_an_answer_of_another_request_does_not_count() -> None:
     tally = Tally(of(0))
-    tally.add(Reading([], [replace(ACCEPTED, request_id="other")]), DUE_MS)
+    tally.add(Reading([], [ACCEPTED._replace(request_id="other")]), DUE_MS)
     assert not tally.complete
 
 

@@ -135,10 +135,10 @@ def test_a_message_in_the_topic_of_another_channel_fails(
     [
         lambda told: told[1:],
         lambda told: [*told, told[0]],
-        lambda told: [replace(told[0], status=Status.REJECTED), *told[1:]],
-        lambda told: [replace(told[0], reason=Reason.EXPIRED), *told[1:]],
+        lambda told: [told[0]._replace(status=Status.REJECTED), *told[1:]],
+        lambda told: [told[0]._replace(reason=Reason.EXPIRED), *told[1:]],
         lambda told: told[:-1],
-        lambda told: [*told[:-1], replace(told[-1], counts={"EMAIL.opted_out": 99})],
+        lambda told: [*told[:-1], told[-1]._replace(counts={"EMAIL.opted_out": 99})],
         lambda told: [*told, RequestStatus("x", Status.SENT, 0)],
     ],
 )

@@ -132,6 +132,6 @@ def test_an_upgrade_of_what_is_up_to_date_changes_nothing(
 ) -> None:
     connection.exec_driver_sql("INSERT INTO positions VALUES ('t', 0, 7)")
     migrate.upgrade(connection)
-    migrate.check(connection)
+    schema.check(connection)
     assert rows(connection, "SELECT next_offset FROM positions") == [(7,)]
     assert differences(connection) == []

@@ -6,8 +6,10 @@ uses.
 """
 
 import json
+import random
 import secrets
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,9 +110,14 @@ def broker_properties(certificates: Certificates, sasl_port: int, tls_port: int)
 
 
 def free_ports() -> tuple[int, int]:
-    """Two ports that are free now."""
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as b:
-        return one.getsockname()[1], b.getsockname()[1]
+    """Two ports that are free now, and that nobody is given who asks for any."""
+    found = set()
+    while len(found) < 2:
+        port = random.randint(20_000, 32_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            found.add(port)
+    one, other = found
+    return one, other
 
 
 @dataclass
