@@ -38,6 +38,7 @@ def run(given: Options) -> bool:
     for part, results in found.items():
         text = replaced(text, part, measured(results))
     text = replaced(text, "memory", memory(found.values()))
+    text = replaced(text, "targets", targets(found.values()))
     given.page.write_text(text, "utf-8")
     plots.draw(found, given.page.with_suffix(""))
     say(f"written: {given.page}, from {', '.join(sorted(found))}")
@@ -60,6 +61,17 @@ def measured(results: Results) -> str:
     others = f"Others took up to {results['most_by_others']:.2f} cores"
     said_all = f"{when}; {said}. The readers saw {exact}. {others} meanwhile."
     return "\n".join([said_all, "", *_table(_HEAD, rows)])
+
+
+def targets(found: Iterable[Results]) -> str:
+    """What was to be reached, of all parts."""
+    measured = {
+        name: one
+        for results in found
+        for name, one in {**results["figures"], **results["ratios"]}.items()
+    }
+    rows = [_row(name, measured[name]) for name in TARGETS if name in measured]
+    return "\n".join(_table(_HEAD, rows))
 
 
 def memory(found: Iterable[Results]) -> str:

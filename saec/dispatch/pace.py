@@ -6,7 +6,7 @@ settings allow, never so few that slow commits are made slower still by their nu
 """
 
 _AIM_S = 0.1
-_BESIDE_SHARE = 7  # of a round, for campaigns beside transactional messages
+_BESIDE_SHARE = 10  # of a round, for campaigns beside transactional messages
 _FEWEST_SHARE = 10  # of the most that a round may take
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.page import measured, memory, replaced
+from bench.page import measured, memory, replaced, targets
 from bench.targets import TARGETS, Target
 
 PAGE = "# P\n\n<!-- burst -->\nold\n<!-- end -->\n\n<!-- idle -->\nkept\n<!-- end -->\n"
@@ -32,6 +32,12 @@ def test_a_table_has_figures_targets_and_what_is_reached() -> None:
     assert "| 1 worker, per second | 50,123 | 4.200 | 60.0 |  |  |  |" in text
     assert "| 1 worker / raw producer | 0.450 | 0.400 | 0.500 | 0.4 | 0.55 | must |" in text
     assert "NOT exactly" in measured({**RESULTS, "exact": False})
+
+
+def test_what_was_to_be_reached_is_put_together_from_all_parts() -> None:
+    idle = {**RESULTS, "figures": {}, "ratios": {"campaign / burst": {"median": 2, "lowest": 1, "highest": 3}}}
+    rows = targets([idle, RESULTS]).splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| 1 worker / raw producer", "| campaign / burst"]
 
 
 def test_memory_is_the_highest_of_each_of_our_processes() -> None:

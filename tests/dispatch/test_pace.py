@@ -57,7 +57,7 @@ def test_it_stays_when_a_round_was_nearly_empty_or_neither_slow_nor_quick(
 
 
 def test_campaigns_get_a_small_part_beside_transactional_messages() -> None:
-    pace = Pace(7_000)
+    pace = Pace(10_000)
     assert pace.beside == 1_000
     pace.slower()
     assert pace.beside == 500
