@@ -1,0 +1,1 @@
+"""Audit: a long history in the topics, and how fast it is reconciled."""
