@@ -96,7 +96,7 @@ class Mix:
     channels: tuple[tuple[Channel, ...], ...] = _CAMPAIGN_CHANNELS
     """The channels of one campaign after the other."""
     body_bytes: tuple[int, int] = (150, 250)
-    crash_every: int = 100
+    crash_every: int = 40
     """A worker dies in the middle of one batch of so many; 0: never."""
 
 

@@ -27,9 +27,9 @@ class People:
         }
 
     def some(self, first: int, count: int) -> tuple[str, ...]:
-        """So many of them from one on, beginning anew behind the last; each once."""
-        start = first % len(self.ids)
-        return (self.ids[start : start + count] + self.ids[: start + count - len(self.ids)])[:count]
+        """So many of them from one on, beginning anew behind the last; at most all."""
+        last = first + count - len(self.ids)
+        return self.ids[first : first + count] + (self.ids[:last] if last > 0 else ())
 
     def events(self) -> Iterator[tuple[str, bytes]]:
         """Id and CustomerRegistered of each that is known."""
