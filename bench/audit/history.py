@@ -9,6 +9,7 @@ events that could have been, with a few workers that died.
 import argparse
 import gc
 import json
+import logging
 import multiprocessing
 import sys
 import time
@@ -72,6 +73,7 @@ def write(settings: Settings, wanted: Wanted) -> Counter[str]:
 def write_part(settings: Settings, wanted: Wanted, part: Part) -> Counter[str]:
     """The requests of some shards, in waves, so that memory does not grow with the history."""
     gc.disable()  # nothing here goes in circles
+    logging.getLogger("saec.kafka").setLevel(logging.CRITICAL)  # of workers that die on purpose
     people = People(wanted.customers)
     stories = Stories(wanted.mix, people, part, wanted.seed)
     tally: Counter[str] = Counter()
