@@ -32,19 +32,23 @@ from saec.settings import Settings, load_settings
 from saec.store.requests import SliceRow
 
 CUSTOMERS = 100_000
-_WAVE_MESSAGES = 60_000
 _KEPT = {Fate.PENDING, Fate.CANCELLED}
 _FLUSH_S = 60.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """How much, of what. `messages` are those that go out; the last campaign may add some."""
+    """How much, of what.
+
+    `messages` are those that go out; the last campaign may add some. Those of a `wave` are held in
+    memory.
+    """
 
     messages: int
     processes: int = 2
     seed: int = 1
     customers: int = CUSTOMERS
+    wave: int = 60_000
     mix: Mix = Mix()  # noqa: RUF009 - frozen
 
 
@@ -59,21 +63,21 @@ def write(settings: Settings, wanted: Wanted) -> Counter[str]:
     _register(settings, people)
     tally: Counter[str] = Counter({"customers registered": len(people.contacts)})
     parts = [Part(n, wanted.processes, settings.shards) for n in range(wanted.processes)]
-    if len(parts) == 1:
-        tally += write_part(settings, wanted, parts[0])
-    else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(len(parts), context) as pool:
-            for done in [pool.submit(write_part, settings, wanted, part) for part in parts]:
-                tally += done.result()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(parts), context, initializer=_prepare) as pool:
+        for done in [pool.submit(write_part, settings, wanted, part) for part in parts]:
+            tally += done.result()
     _answered_all(settings)
     return tally
 
 
-def write_part(settings: Settings, wanted: Wanted, part: Part) -> Counter[str]:
-    """The requests of some shards, in waves, so that memory does not grow with the history."""
+def _prepare() -> None:
     gc.disable()  # nothing here goes in circles
     logging.getLogger("saec.kafka").setLevel(logging.CRITICAL)  # of workers that die on purpose
+
+
+def write_part(settings: Settings, wanted: Wanted, part: Part) -> Counter[str]:
+    """The requests of some shards, in waves, so that memory does not grow with the history."""
     people = People(wanted.customers)
     stories = Stories(wanted.mix, people, part, wanted.seed)
     tally: Counter[str] = Counter()
@@ -82,7 +86,8 @@ def write_part(settings: Settings, wanted: Wanted, part: Part) -> Counter[str]:
     share = -(-wanted.messages // part.of)
     progress = Progress(f"messages of process {part.number + 1}", share)
     while tally["messages"] < share:
-        _write_wave(_wave(stories, share - tally["messages"]), ingest, dispatch, tally)
+        wave = _wave(stories, min(share - tally["messages"], wanted.wave))
+        _write_wave(wave, ingest, dispatch, tally)
         progress.at(tally["messages"])
     dispatch.close()
     ingest.close()
@@ -90,9 +95,9 @@ def write_part(settings: Settings, wanted: Wanted, part: Part) -> Counter[str]:
 
 
 def _wave(stories: Stories, messages: int) -> list[Story]:
-    """As many stories as come to so many messages, or to those of a wave."""
+    """As many stories as come to so many messages."""
     wave: list[Story] = []
-    at_ms, open_ = now_ms(), min(messages, _WAVE_MESSAGES)
+    at_ms, open_ = now_ms(), messages
     while open_ > 0:
         story = stories.next(at_ms)
         wave.append(story)
