@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import burst, campaign, guard, idle, ingest, lateness, page, profile, restart, wear
+from bench.audit import part as audit
 from bench.lab import Lab, lab
 from bench.part import Options, Part
 from bench.peers import part as peers
@@ -25,6 +26,7 @@ PARTS = (
     idle.PART,
     wear.PART,
     peers.PART,
+    audit.PART,
 )
 RESULTS = Path(".bench")
 

@@ -9,6 +9,7 @@ from bench.lab import Lab
 from bench.outcome import Outcome
 
 Options = argparse.Namespace
+_NO_SIZES = {"command", "results"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Part:
 
 def sizes(given: Options) -> dict[str, Any]:
     """The sizes of a run, for the results file."""
-    return {name: value for name, value in vars(given).items() if name not in {"part", "results"}}
+    return {name: value for name, value in vars(given).items() if name not in _NO_SIZES}
 
 
 def numbers(text: str) -> tuple[int, ...]:

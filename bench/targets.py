@@ -47,4 +47,6 @@ TARGETS = {
     "burst, SAEC / procrastinate": _PEER,
     "burst, SAEC / pgqueuer": _PEER,
     "burst, SAEC / graphile-worker": _PEER,
+    "saec audit / plain, tuned": Target(0.5, 0.75),
+    "saec audit, peak_mb": Target(512, 256),
 }

@@ -134,7 +134,7 @@ def _leaving(story: Story, ingest: Ingest) -> list[SliceRow]:
 
 
 def _register(settings: Settings, people: People) -> None:
-    producer = clients.producer(settings, **{"linger.ms": 20})
+    producer = clients.producer(settings, **{"linger.ms": 20, "log_level": 0})
     for id_, value in people.events():
         producer.produce(settings.topics.customers, value, id_)
         producer.poll(0)

@@ -1,23 +1,27 @@
 """A command from its start to its end: how long it took, its processor time and memory.
 
-Invariant: memory is the kernel's own highest resident size of the process (`wait4`), which the
-kernel never puts below that of the benchmark itself, some 100 MB. What it writes to its temporary
-directory is looked at several times a second.
+Invariant: memory is the kernel's own highest resident size of the process (`wait4`). The kernel
+never puts that below the benchmark's own; what takes less is looked at several times a second
+instead, as is what is written to the temporary directory.
 """
 
 import os
+import resource
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from bench.child import ROOT
 
 _EVERY_S = 0.1
+_MAXRSS_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -32,38 +36,64 @@ class Weighed:
     said: str
 
 
-def weighed(command: Sequence[str], environment: Mapping[str, str]) -> Weighed:
-    """Run a command to its end. What it writes to stderr is passed on."""
+def weighed(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    started: Callable[[int], None] = lambda _: None,
+) -> Weighed:
+    """Run a command to its end. What it writes to stderr is passed on; `started` hears its id."""
+    own_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
     with (
         tempfile.TemporaryDirectory(prefix="saec-bench-weighed-") as directory,
         tempfile.TemporaryFile() as output,
     ):
-        over, most = threading.Event(), [0]
-        watch = threading.Thread(target=_watch, args=(Path(directory), over, most), daemon=True)
-        watch.start()
         began_s = time.monotonic()
         process = subprocess.Popen(
             list(command), cwd=ROOT, env={**environment, "TMPDIR": directory}, stdout=output
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        started(process.pid)
+        with _looking(process.pid, Path(directory)) as seen:
+            _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - began_s
         process.returncode = os.waitstatus_to_exitcode(status)
-        over.set()
-        watch.join()
+        peak = usage.ru_maxrss * _MAXRSS_BYTES
         output.seek(0)
         return Weighed(
             round(seconds, 3),
             round(usage.ru_utime + usage.ru_stime, 2),
-            round(usage.ru_maxrss * 1024 / 1e6, 1),
-            round(most[0] / 1e6, 1),
+            round((peak if peak > own_peak else seen.resident) / 1e6, 1),
+            round(seen.temporary / 1e6, 1),
             process.returncode,
             output.read().decode(),
         )
 
 
-def _watch(directory: Path, over: threading.Event, most: list[int]) -> None:
-    while not over.wait(_EVERY_S):
-        most[0] = max(most[0], _size(directory))
+@dataclass
+class _Seen:
+    """The most that was seen, in bytes."""
+
+    resident: int = 0
+    temporary: int = 0
+
+
+@contextmanager
+def _looking(pid: int, directory: Path) -> Iterator[_Seen]:
+    """Look at a process and its directory until the end of the block."""
+    seen, over = _Seen(), threading.Event()
+
+    def run() -> None:
+        while not over.wait(_EVERY_S):
+            seen.temporary = max(seen.temporary, _size(directory))
+            with suppress(psutil.Error):
+                seen.resident = max(seen.resident, psutil.Process(pid).memory_info().rss)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 def _size(directory: Path) -> int:
