@@ -217,6 +217,17 @@ def test_ingest_itself_answers_the_same(history: Written) -> None:
     )
 
 
+def test_ingest_stands_behind_all_of_it(history: Written) -> None:
+    settings = history.settings
+    for role, topic in (
+        ("requests", settings.topics.requests),
+        ("customers", settings.topics.customers),
+    ):
+        stands = readers.answered(settings.bootstrap_servers, settings.group_id(role), topic)
+        counts = Counter(one.partition for one in history.records[topic])
+        assert stands == dict(counts)
+
+
 def test_a_plain_consumer_reads_it_to_the_end(history: Written) -> None:
     topics = audited(history.settings)
     command = module("bench.audit.plain", history.settings.bootstrap_servers, *topics, "--tuned")
