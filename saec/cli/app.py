@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from saec.cli.acls import acls_command
+from saec.cli.audit import audit_command
 from saec.cli.cancel import cancel_command
 from saec.cli.configuration import settings_command
 from saec.cli.customers import customers
@@ -40,6 +41,7 @@ app.command("cancel")(cancel_command)
 app.command("status")(status_command)
 app.command("pending")(pending_command)
 app.command("tail")(tail_command)
+app.command("audit")(audit_command)
 app.command("doctor")(doctor_command)
 app.command("recover")(recover_command)
 app.add_typer(customers, name="customers")

@@ -1,0 +1,82 @@
+"""Which stretch of each topic an audit reads: taken once, in an order that loses no cause.
+
+A message is in its channel's topic in the same transaction as in the ledger; its request was there
+before, and an answer never comes before what it answers. So the ends are taken backwards along the
+way of a request. Invariant: whatever stands in a stretch, its cause stands in one as well; and of a
+batch below `settled` all messages do.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from saec.kafka import replay
+from saec.kafka.replay import Stretch
+from saec.settings import Settings
+
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """One partition: what is kept begins at `kept`; `first` up to, and without, `last` is read.
+
+    `settled` is where it ended before the other topics' ends were taken: for saec.requests, what is
+    below it was answered; for the ledger, what is below it was dispatched to the end.
+    """
+
+    topic: str
+    partition: int
+    kept: int
+    first: int
+    last: int
+    settled: int
+
+
+def take(settings: Settings, since_ms: int | None) -> list[Extent]:
+    """The stretches to read; what was dispatched, only from `since_ms` on.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    topics = settings.topics
+    answered = replay.committed_offsets(settings, "requests", topics.requests)
+    settled = _ends(replay.bounds(settings, topics.ledger, committed=True))
+    channels = {
+        name: replay.bounds(settings, name, committed=True) for name in topics.dispatch.values()
+    }
+    ledger = replay.bounds(settings, topics.ledger, committed=True)
+    status = replay.bounds(settings, topics.status, committed=True)
+    requests = replay.bounds(settings, topics.requests, committed=True)
+    found = [
+        *_extents(topics.requests, requests, requests, answered),
+        *_extents(topics.status, status, status, _ends(status)),
+        *_extents(topics.ledger, ledger, _from(settings, topics.ledger, ledger, since_ms), settled),
+    ]
+    for name, kept in channels.items():
+        found += _extents(name, kept, _from(settings, name, kept, since_ms), _ends(kept))
+    return found
+
+
+def _extents(
+    topic: str,
+    kept: Mapping[int, Stretch],
+    wanted: Mapping[int, Stretch],
+    settled: Mapping[int, int],
+) -> list[Extent]:
+    return [
+        Extent(topic, p, kept[p].start, stretch.start, kept[p].end, settled.get(p, 0))
+        for p, stretch in wanted.items()
+    ]
+
+
+def _from(
+    settings: Settings, topic: str, kept: Mapping[int, Stretch], since_ms: int | None
+) -> Mapping[int, Stretch]:
+    if since_ms is None:
+        return kept
+    later = replay.since(settings, topic, since_ms)
+    return {p: Stretch(min(later[p].start, whole.end), whole.end) for p, whole in kept.items()}
+
+
+def _ends(bounds: Mapping[int, Stretch]) -> dict[int, int]:
+    return {partition: stretch.end for partition, stretch in bounds.items()}

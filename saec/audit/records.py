@@ -1,0 +1,311 @@
+"""SAEC's events as rows of columns: what the audit needs of each, and nothing personal but ids.
+
+What is not written as SAEC writes it today (JSON, an older release, another encoder) is brought
+into that form by the general decoder first. Invariant: a record becomes a row, or is named as
+unreadable with its reason; never an error, never left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from saec.audit import columns
+from saec.audit.columns import Cursor, Rows
+from saec.contracts import avro
+from saec.contracts.events import Channel
+from saec.contracts.rejected import RejectedError
+from saec.contracts.status import Status
+from saec.errors import Reason
+
+Columns = Mapping[str, pa.Array]
+Canonical = Callable[[int], bytes]
+"""The value of a row, as SAEC writes it today. Raises RejectedError."""
+
+_REQUEST_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A record that is no event of its topic: which row, and why (a reason code)."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The rows of one event; the column `row` says which record each came from.
+
+    Where rows share much of what they say, that is in `shared`, and the column `content` says
+    which of its rows is theirs.
+    """
+
+    event: str
+    rows: pa.Table
+    shared: pa.Table | None = None
+
+
+def read_pages(
+    values: Sequence[bytes | None], events: Sequence[str], canonical: Canonical
+) -> tuple[list[Page], list[Unreadable]]:
+    """Those of these events that stand in the values, by kind, and what is none of them."""
+    known = {avro.prefix(event): event for event in events}
+    pages: list[Page] = []
+    left: list[int] = []
+    for prefix, rows in _by_prefix(values).items():
+        if prefix in known:
+            page, strange = _page(known[prefix], [values[row] or b"" for row in rows], rows)
+            pages.append(page)
+            left += strange
+        else:
+            left += rows
+    unreadable: list[Unreadable] = []
+    again: dict[bytes, tuple[list[bytes], list[int]]] = {}
+    for row in sorted(left):
+        try:
+            value = canonical(row)
+        except RejectedError as error:
+            unreadable.append(Unreadable(row, error.reason.value))
+        else:
+            same = again.setdefault(value[: avro.PREFIX_BYTES], ([], []))
+            same[0].append(value)
+            same[1].append(row)
+    for prefix, given in again.items():
+        page, strange = _page(known[prefix], *given)
+        pages.append(page)
+        unreadable += [Unreadable(row, Reason.INVALID_AVRO.value) for row in strange]
+    return pages, unreadable
+
+
+def _by_prefix(values: Sequence[bytes | None]) -> dict[bytes, list[int]]:
+    prefixes = [(value or b"")[: avro.PREFIX_BYTES] for value in values]
+    if len({*prefixes}) == 1:  # nearly always
+        return {prefixes[0]: list(range(len(values)))}
+    found: dict[bytes, list[int]] = {}
+    for row, prefix in enumerate(prefixes):
+        found.setdefault(prefix, []).append(row)
+    return found
+
+
+def _page(event: str, values: Sequence[bytes], rows: Sequence[int]) -> tuple[Page, list[int]]:
+    """The rows that are plain, and which are not."""
+    cursor = Cursor(values, avro.PREFIX_BYTES)
+    if event == "dispatch_message":
+        found, common = _dispatch(cursor)
+        shared = pa.table(common)
+    else:
+        found, shared = _READERS[event](cursor), None
+    table = pa.table({"row": pa.array(np.asarray(rows, np.int32)), **found})
+    strange = [rows[index] for index in np.flatnonzero(~cursor.plain).tolist()]
+    if strange:
+        table = table.filter(pa.array(cursor.plain))
+    return Page(event, table, shared), strange
+
+
+def _schedule(cursor: Cursor) -> Columns:
+    """A request. What makes up its `content` is what each of its messages ends with."""
+    start = cursor.place()
+    request_id = cursor.text()
+    parts = [cursor.since(start)]
+    start = cursor.place()
+    requester = cursor.text()
+    of_requester = cursor.since(start)
+    start = cursor.place()
+    campaign = cursor.optional_text()
+    parts += cursor.since(start), of_requester
+    channels = cursor.choices(_bits("schedule_requested"))
+    customers = cursor.texts()
+    start = cursor.place()
+    due = cursor.number()
+    expires = cursor.optional_number()
+    parts.append(cursor.since(start))
+    cursor.optional_number()  # the lane
+    start = cursor.place()
+    _message(cursor)
+    parts.append(cursor.since(start))
+    cursor.finish()
+    content = {f"content_{n}": columns.octets(cursor, part) for n, part in enumerate(parts)}
+    return {
+        "request_id": columns.texts(cursor, request_id),
+        "requester": columns.texts(cursor, requester),
+        "campaign_id": columns.texts(cursor, campaign),
+        "channels": columns.numbers(channels),
+        "customers": columns.text_lists(cursor, customers),
+        "due_ms": columns.numbers(due),
+        "expires_ms": columns.numbers(*expires),
+        **content,
+    }
+
+
+def _message(cursor: Cursor) -> None:
+    """Read for its form only: it is compared as bytes."""
+    cursor.optional_text()  # the subject
+    cursor.text()  # the body
+    cursor.text()  # its type
+    cursor.texts_by_text()  # the attributes
+
+
+def _cancel(cursor: Cursor) -> Columns:
+    request_id, requester = cursor.text(), cursor.text()
+    cursor.finish()
+    return {
+        "request_id": columns.texts(cursor, request_id),
+        "requester": columns.texts(cursor, requester),
+    }
+
+
+def _dispatch(cursor: Cursor) -> tuple[Columns, Columns]:
+    """A message. From the request's id to its end it is its request's `content`.
+
+    A slice's messages share their content, so it is read once, and they only say which it is.
+    """
+    message_id, customer = cursor.text(), cursor.optional_text()
+    channel, address = cursor.number(), cursor.optional_text()
+    dispatched = cursor.number()
+    contents = pc.dictionary_encode(columns.octets(cursor, cursor.rest()))
+    content = contents.indices.to_numpy()
+    first = cursor.pick(np.unique(content, return_index=True)[1])
+    shared = _content(first, contents.dictionary)
+    cursor.plain &= first.plain[content]
+    bits = np.array(_bits("dispatch_message"))
+    known = (channel >= 0) & (channel < len(bits))
+    rows = {
+        "message_id": columns.texts(cursor, message_id),
+        "customer_id": columns.texts(cursor, customer),
+        "channel": columns.numbers(bits[np.where(known, channel, 0)]),
+        "addressed": pa.array(address.size >= 0),
+        "dispatched_ms": columns.numbers(dispatched),
+        "content": contents.indices,
+    }
+    return rows, shared
+
+
+def _content(cursor: Cursor, content: pa.Array) -> Columns:
+    """What is the same in all messages of a slice."""
+    request_id, campaign = cursor.text(), cursor.optional_text()
+    requester, due = cursor.text(), cursor.number()
+    return {
+        "content": content,
+        "request_id": columns.texts(cursor, request_id),
+        "campaign_id": columns.texts(cursor, campaign),
+        "requester": columns.texts(cursor, requester),
+        "due_ms": columns.numbers(due),
+    }
+
+
+def _status(cursor: Cursor) -> Columns:
+    """An answer; of its counts, what a cancel stopped and what was skipped of a slice."""
+    request_id, customer_id = cursor.optional_text(), cursor.optional_text()
+    status, _reason = cursor.number(), cursor.optional_text()
+    counts = cursor.numbers_by_text()
+    cursor.optional_text()  # the detail
+    cursor.number()  # the instant
+    cursor.finish()
+    names = [symbol if symbol in Status.__members__ else None for symbol in _symbols()]
+    known = [names[n] if 0 <= n < len(names) else None for n in status.tolist()]
+    cursor.plain &= np.array([name is not None for name in known])
+    return {
+        "request_id": columns.texts(cursor, request_id),
+        "of_customer": pa.array(customer_id.size >= 0),
+        "status": pa.array(known, pa.string()),
+        "stopped": pa.array([one.get(b"messages_stopped") for one in counts], pa.int64()),
+        "slice_no": pa.array([one.get(b"slice") for one in counts], pa.int64()),
+        "skipped": pa.array(
+            [sum([count for name, count in one.items() if b"." in name]) for one in counts],
+            pa.int64(),
+        ),
+    }
+
+
+def _taken(cursor: Cursor) -> Columns:
+    """The sentinel of a takeover: nothing is dispatched by it."""
+    cursor.number()
+    cursor.text()
+    epoch = cursor.number()
+    cursor.fixed(_REQUEST_ID_BYTES)
+    batch_no = cursor.number()
+    cursor.number()
+    cursor.finish()
+    return {"epoch": columns.numbers(epoch), "batch_no": columns.numbers(batch_no)}
+
+
+def _opened(cursor: Cursor) -> Columns:
+    cursor.number()
+    batch_no = cursor.number()
+    cursor.text()
+    epoch = cursor.number()
+    cursor.finish()
+    return {"epoch": columns.numbers(epoch), "batch_no": columns.numbers(batch_no)}
+
+
+def _committed(cursor: Cursor) -> Columns:
+    """A batch with its slices and skips, as parallel lists."""
+    cursor.number()
+    batch_no = cursor.number()
+    cursor.text()
+    epoch, dispatched = cursor.number(), cursor.number()
+    number, text = columns.number, columns.text
+    slices = cursor.rows(_REQUEST_ID_BYTES, (number, number, number))
+    skips = cursor.rows(_REQUEST_ID_BYTES, (number, number, text, number))
+    cursor.finish()
+    bits = dict(enumerate(_bits("batch_committed")))
+    slice_nos, channels, reasons, messages = skips.fields
+    return {
+        "epoch": columns.numbers(epoch),
+        "batch_no": columns.numbers(batch_no),
+        "dispatched_ms": columns.numbers(dispatched),
+        "request_ids": _lists(slices, slices.keys, pa.string()),
+        "slice_nos": _lists(slices, slices.fields[0], pa.int64()),
+        "recipients": _lists(slices, slices.fields[1], pa.int64()),
+        "messages": _lists(slices, slices.fields[2], pa.int64()),
+        "skip_request_ids": _lists(skips, skips.keys, pa.string()),
+        "skip_slice_nos": _lists(skips, slice_nos, pa.int64()),
+        "skip_channels": _lists(skips, [bits.get(one, 0) for one in channels], pa.int64()),
+        "skip_reasons": _lists(skips, reasons, pa.string()),
+        "skip_messages": _lists(skips, messages, pa.int64()),
+    }
+
+
+def _lists(rows: Rows, values: list[Any], type_: pa.DataType) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum(rows.counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_))
+
+
+@cache
+def _bits(event: str) -> list[int]:
+    """Of each symbol of an event's enum of channels, its bit; 0 for one of a later release."""
+    known = Channel.__members__
+    symbols = _channel_of(event)["symbols"]
+    return [Channel(name).bit if name in known else 0 for name in symbols]
+
+
+def _channel_of(event: str) -> Any:
+    fields = {field["name"]: field["type"] for field in avro.load(event)["fields"]}
+    if "channels" in fields:
+        return fields["channels"]["items"]
+    if "channel" in fields:
+        return fields["channel"]
+    of_skip = fields["skips"]["items"]["fields"]
+    return next(field["type"] for field in of_skip if field["name"] == "channel")
+
+
+@cache
+def _symbols() -> list[str]:
+    """The statuses, in the order of the schema."""
+    fields = {field["name"]: field["type"] for field in avro.load("request_status")["fields"]}
+    return list(fields["status"]["symbols"])
+
+
+_READERS: Mapping[str, Callable[[Cursor], Columns]] = {
+    "schedule_requested": _schedule,
+    "cancel_requested": _cancel,
+    "request_status": _status,
+    "shard_taken": _taken,
+    "batch_opened": _opened,
+    "batch_committed": _committed,
+}

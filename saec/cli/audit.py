@@ -1,0 +1,104 @@
+"""`saec audit`: does what was dispatched agree with what was asked?
+
+Invariant: exit code 0 only when it reconciles.
+"""
+
+import importlib
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saec.cli import output
+from saec.cli.errors import ExitCode, InputError
+from saec.cli.instants import duration_ms, parse_instant, parse_past, wall_ms
+from saec.errors import ConfigurationError
+from saec.settings import load_settings
+
+_SHOWN = 20
+
+
+def audit_command(
+    since: Annotated[
+        str | None, typer.Option(help="Only what is due from then on: 7d ago, or an instant.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only what is due before then: an instant, or `now`.")
+    ] = None,
+    campaign: Annotated[str | None, typer.Option(help="Only this campaign.")] = None,
+    requester: Annotated[str | None, typer.Option(help="Only this requester.")] = None,
+    late: Annotated[
+        str, typer.Option(help="A message is late when it leaves so long after its instant.")
+    ] = "5m",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the findings.")] = False,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write every finding into this file.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(min=0, help="How many findings to show; the files have all of them.")
+    ] = _SHOWN,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to keep what was read, until it is done: about 60 bytes a record."
+        ),
+    ] = None,
+    memory_mb: Annotated[
+        int | None,
+        typer.Option(min=64, help="Memory for sorting and joining; what is beyond goes to disk."),
+    ] = None,
+) -> None:
+    """Hold what was asked against what was dispatched, from the topics alone.
+
+    Reads requests, answers, the ledger and the channels' topics (read_committed), works out what
+    must have been dispatched, and names every record that disagrees. Nothing is changed. When it is
+    interrupted, the same command goes on where it stopped.
+
+    Exit code 0 only when it reconciles, 1 when it does not.
+
+    Example: `saec audit --since 7d --csv findings.csv`
+    """
+    audited = _needs_extra()
+    settings = load_settings()
+    scope = audited.Scope(
+        None if since is None else parse_past("--since", since, wall_ms()),
+        None if until is None else parse_instant("--until", until, wall_ms()),
+        campaign,
+        requester,
+    )
+    how = {"late_ms": _late_ms(late), "directory": work}
+    if memory_mb is not None:
+        how["memory_mb"] = memory_mb
+    began_s = time.monotonic()
+    with (
+        output.progress_of("Reading") as told,
+        audited.audit(settings, scope, told=told, **how) as done,
+    ):
+        seconds = time.monotonic() - began_s
+        if csv_file is not None:
+            audited.write_csv(csv_file, done)
+        if as_json:
+            output.as_json(audited.as_dict(done, seconds, most))
+        else:
+            audited.show(done, seconds, most)
+        code = ExitCode.OK if done.report.reconciles else ExitCode.REFUSED
+    raise typer.Exit(code)
+
+
+def _needs_extra() -> Any:
+    """What shows an audit; it needs packages that not everybody installs."""
+    try:
+        return importlib.import_module("saec.cli.audited")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"an audit needs a package that is not installed ({error.name}): run "
+            '`pip install "saec[audit]"`'
+        ) from None
+
+
+def _late_ms(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError:
+        raise InputError("--late: give a duration: 10s, 5m, 2h, 1d") from None
