@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Longs = NDArray[np.int64]
@@ -17,7 +18,7 @@ Octets = NDArray[np.uint8]
 
 # Behind the last value, so that what reads a little too far reads zeros and is found out later.
 _PADDING = bytes(16)
-_VIEW_BYTES, _INLINE_BYTES = 16, 12
+_INLINE_BYTES = 12
 _MOST_SHIFT = 63  # of a varint's seven bits; the tenth byte holds one
 
 
@@ -39,7 +40,7 @@ class Lists(NamedTuple):
     items: Spans
 
 
-class Rows(NamedTuple):
+class Records(NamedTuple):
     """Records of several values: how many of each value; of all, the keys and the other fields."""
 
     counts: Longs
@@ -48,20 +49,31 @@ class Rows(NamedTuple):
 
 
 class Cursor:
-    """Reads many Avro values at once, each from behind its first `skip` bytes.
+    """Reads many Avro values at once, field by field.
 
     A value that ends too early, has a negative length, or writes a number in more bytes than it
     takes is marked in `plain`, and what is read of it from there on means nothing.
     """
 
-    def __init__(self, values: Sequence[bytes], skip: int) -> None:
-        self.raw = b"".join([*values, _PADDING])
+    def __init__(self, values: Sequence[bytes | None]) -> None:
+        """From the beginning of each; what is null is empty."""
+        given = values if None not in values else [value or b"" for value in values]
+        self.raw = b"".join([*given, _PADDING])  # type: ignore[list-item]
         self.data: Octets = np.frombuffer(self.raw, np.uint8)
-        sizes = np.fromiter(map(len, values), np.int64, len(values))
+        sizes = np.fromiter(map(len, given), np.int64, len(given))  # type: ignore[arg-type]
         self._end: Longs = np.cumsum(sizes)
-        self._begin: Longs = self._end - sizes
-        self.plain: Flags = sizes >= skip
-        self._at: Longs = np.where(self.plain, self._begin + skip, self._end)
+        self._at: Longs = self._end - sizes
+        self.plain: Flags = np.ones(len(given), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def starting_with(self, prefix: bytes) -> NDArray[np.intp]:
+        """Which values begin with these bytes."""
+        size = len(prefix)
+        same = (_first(self, self._at, size) == np.frombuffer(prefix, np.uint8)).all(axis=1)
+        found: NDArray[np.intp] = np.flatnonzero(same & (self._at + size <= self._end))
+        return found
 
     def place(self) -> Longs:
         """Where each value is read next."""
@@ -138,10 +150,10 @@ class Cursor:
                 self._give_up(row)
         return found
 
-    def rows(self, key_bytes: int, fields: Sequence[Field]) -> Rows:
+    def records(self, key_bytes: int, fields: Sequence[Field]) -> Records:
         """An array of records of each: a fixed, as hexadecimal text, then these fields."""
         counts = np.zeros(len(self._at), np.int64)
-        found = Rows(counts, [], tuple([] for _ in fields))
+        found = Records(counts, [], tuple([] for _ in fields))
         for row, count, at, end in self._not_empty():
             begun = len(found.keys)
             try:
@@ -221,8 +233,7 @@ class Cursor:
         """A cursor of some of the values, which goes on alone."""
         some = object.__new__(Cursor)
         some.raw, some.data = self.raw, self.data
-        some.plain = self.plain[rows]
-        some._begin, some._end, some._at = self._begin[rows], self._end[rows], self._at[rows]
+        some._end, some._at, some.plain = self._end[rows], self._at[rows], self.plain[rows]
         return some
 
     def _merge(self, rows: NDArray[np.intp], some: "Cursor") -> None:
@@ -297,22 +308,31 @@ def _is_text(raw: bytes) -> bool:
 def _views(cursor: Cursor, spans: Spans, type_: Any) -> pa.Array:
     """Arrow's view layout: a size, the first bytes, and where the rest is; or all when short."""
     count = len(spans.start)
-    size = np.maximum(spans.size, 0)
-    views = np.zeros((count, _VIEW_BYTES), np.uint8)
-    views[:, :4] = size.astype("<i4").view(np.uint8).reshape(count, 4)
-    places = np.arange(_INLINE_BYTES)
-    first = cursor.data[spans.start[:, None] + places]
+    size = np.maximum(spans.size, 0).astype("<i4")
+    views = np.zeros((count, 4), "<i4")
+    views[:, 0] = size
     short = size <= _INLINE_BYTES
-    inline = np.where(places < size[:, None], first, 0)
-    views[:, 4:] = np.where(short[:, None], inline, views[:, 4:])
+    if short.any():
+        first = _first(cursor, spans.start, _INLINE_BYTES)
+        first[np.arange(_INLINE_BYTES) >= size[:, None]] = 0
+        views[:, 1:] = first.view("<i4")
     long_ = np.flatnonzero(~short)
-    views[long_, 4:8] = first[long_, :4]
-    views[long_, 12:] = spans.start[long_].astype("<i4").view(np.uint8).reshape(len(long_), 4)
+    if long_.size:
+        start = spans.start[long_]
+        views[long_, 1] = _first(cursor, start, 4).view("<i4")[:, 0]
+        views[long_, 2] = 0
+        views[long_, 3] = start
     valid = None
     if (spans.size < 0).any():
         valid = pa.py_buffer(np.packbits(spans.size >= 0, bitorder="little"))
     buffers = [valid, pa.py_buffer(views), pa.py_buffer(cursor.raw)]
     return pa.Array.from_buffers(type_, count, buffers)
+
+
+def _first(cursor: Cursor, start: Longs, count: int) -> Octets:
+    """So many bytes from each place on."""
+    found: Octets = sliding_window_view(cursor.data, count)[start]
+    return found
 
 
 def _items(raw: bytes, count: int, at: int, end: int, starts: list[int], sizes: list[int]) -> int:
@@ -365,7 +385,7 @@ def text(raw: bytes, at: int, end: int) -> tuple[str, int]:
 
 
 def _records(
-    raw: bytes, place: tuple[int, int, int], key_bytes: int, fields: Sequence[Field], found: Rows
+    raw: bytes, place: tuple[int, int, int], key_bytes: int, fields: Sequence[Field], found: Records
 ) -> int:
     """Notes the records of an array; returns the place behind it."""
     count, at, end = place

@@ -25,7 +25,7 @@ from saec.settings import Settings
 Told = Callable[[int], None]
 """Hears how many more offsets were read."""
 
-_TRANSACTION_ROWS = 150_000
+_TRANSACTION_ROWS = 500_000
 _STATEMENT_ROWS = 30_000
 _AHEAD = 2
 _INSERT = {

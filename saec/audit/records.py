@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from saec.audit import columns
-from saec.audit.columns import Cursor, Rows
+from saec.audit.columns import Cursor, Records
 from saec.contracts import avro
 from saec.contracts.events import Channel
 from saec.contracts.rejected import RejectedError
@@ -23,6 +24,7 @@ from saec.contracts.status import Status
 from saec.errors import Reason
 
 Columns = Mapping[str, pa.Array]
+Rows = NDArray[np.intp]
 Canonical = Callable[[int], bytes]
 """The value of a row, as SAEC writes it today. Raises RejectedError."""
 
@@ -54,57 +56,49 @@ def read_pages(
     values: Sequence[bytes | None], events: Sequence[str], canonical: Canonical
 ) -> tuple[list[Page], list[Unreadable]]:
     """Those of these events that stand in the values, by kind, and what is none of them."""
-    known = {avro.prefix(event): event for event in events}
-    pages: list[Page] = []
-    left: list[int] = []
-    for prefix, rows in _by_prefix(values).items():
-        if prefix in known:
-            page, strange = _page(known[prefix], [values[row] or b"" for row in rows], rows)
-            pages.append(page)
-            left += strange
-        else:
-            left += rows
+    pages, left = _read(values, np.arange(len(values)), events)
     unreadable: list[Unreadable] = []
-    again: dict[bytes, tuple[list[bytes], list[int]]] = {}
-    for row in sorted(left):
+    again: list[bytes] = []
+    rows: list[int] = []
+    for row in left:
         try:
-            value = canonical(row)
+            again.append(canonical(row))
+            rows.append(row)
         except RejectedError as error:
             unreadable.append(Unreadable(row, error.reason.value))
-        else:
-            same = again.setdefault(value[: avro.PREFIX_BYTES], ([], []))
-            same[0].append(value)
-            same[1].append(row)
-    for prefix, given in again.items():
-        page, strange = _page(known[prefix], *given)
-        pages.append(page)
+    if again:
+        more, strange = _read(again, np.array(rows), events)
+        pages += more
         unreadable += [Unreadable(row, Reason.INVALID_AVRO.value) for row in strange]
     return pages, unreadable
 
 
-def _by_prefix(values: Sequence[bytes | None]) -> dict[bytes, list[int]]:
-    prefixes = [(value or b"")[: avro.PREFIX_BYTES] for value in values]
-    if len({*prefixes}) == 1:  # nearly always
-        return {prefixes[0]: list(range(len(values)))}
-    found: dict[bytes, list[int]] = {}
-    for row, prefix in enumerate(prefixes):
-        found.setdefault(prefix, []).append(row)
-    return found
+def _read(
+    values: Sequence[bytes | None], rows: Rows, events: Sequence[str]
+) -> tuple[list[Page], list[int]]:
+    """What is plain, by event; and the rows of what is not."""
+    cursor, pages = Cursor(values), []
+    left = np.ones(len(values), np.bool_)
+    for event in events:
+        which = cursor.starting_with(avro.prefix(event))
+        if which.size:
+            chosen = cursor if which.size == len(values) else cursor.pick(which)
+            pages.append(_page(event, chosen, rows[which]))
+            left[which[chosen.plain]] = False
+    return pages, rows[left].tolist()
 
 
-def _page(event: str, values: Sequence[bytes], rows: Sequence[int]) -> tuple[Page, list[int]]:
-    """The rows that are plain, and which are not."""
-    cursor = Cursor(values, avro.PREFIX_BYTES)
+def _page(event: str, cursor: Cursor, rows: Rows) -> Page:
+    cursor.fixed(avro.PREFIX_BYTES)
     if event == "dispatch_message":
         found, common = _dispatch(cursor)
         shared = pa.table(common)
     else:
         found, shared = _READERS[event](cursor), None
-    table = pa.table({"row": pa.array(np.asarray(rows, np.int32)), **found})
-    strange = [rows[index] for index in np.flatnonzero(~cursor.plain).tolist()]
-    if strange:
+    table = pa.table({"row": pa.array(rows.astype(np.int32)), **found})
+    if not cursor.plain.all():
         table = table.filter(pa.array(cursor.plain))
-    return Page(event, table, shared), strange
+    return Page(event, table, shared)
 
 
 def _schedule(cursor: Cursor) -> Columns:
@@ -250,8 +244,8 @@ def _committed(cursor: Cursor) -> Columns:
     cursor.text()
     epoch, dispatched = cursor.number(), cursor.number()
     number, text = columns.number, columns.text
-    slices = cursor.rows(_REQUEST_ID_BYTES, (number, number, number))
-    skips = cursor.rows(_REQUEST_ID_BYTES, (number, number, text, number))
+    slices = cursor.records(_REQUEST_ID_BYTES, (number, number, number))
+    skips = cursor.records(_REQUEST_ID_BYTES, (number, number, text, number))
     cursor.finish()
     bits = dict(enumerate(_bits("batch_committed")))
     slice_nos, channels, reasons, messages = skips.fields
@@ -271,7 +265,7 @@ def _committed(cursor: Cursor) -> Columns:
     }
 
 
-def _lists(rows: Rows, values: list[Any], type_: pa.DataType) -> pa.Array:
+def _lists(rows: Records, values: list[Any], type_: pa.DataType) -> pa.Array:
     offsets = np.concatenate([[0], np.cumsum(rows.counts)]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, type_))
 

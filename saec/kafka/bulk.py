@@ -71,48 +71,43 @@ def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Ite
 def _block(consumer: Consumer, topic: str, messages: list[Any], left: dict[int, int]) -> Block:
     """A block of what belongs to the stretches; `left` loses the partitions that are done."""
     events = [message for message in messages if message.error() is not None]
-    good = [message for message in messages if message.error() is None] if events else messages
-    reached: dict[int, int] = {}
+    if events:
+        messages = [message for message in messages if message.error() is None]
+    partitions = [message.partition() for message in messages]
+    offsets = [message.offset() for message in messages]
     # Each partition is in order: of several, the last one stays.
-    for partition, offset in zip(_partitions(good), _offsets(good), strict=True):
-        reached[partition] = offset + 1
-    for event in events:
-        # The end of a partition also comes past control records, which never arrive.
-        if event.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            reached[event.partition()] = event.offset()
-        elif not event.error().retriable():
-            raise BrokerUnavailableError(f"reading {topic}: {event.error().str()}")
+    reached = {p: offset + 1 for p, offset in zip(partitions, offsets, strict=True)}
+    reached |= _ends(topic, events)
     if any(offset > left.get(partition, -1) for partition, offset in reached.items()):
-        good = [one for one in good if one.offset() < left.get(one.partition(), -1)]
-    return _cut(consumer, topic, good, reached, left)
-
-
-def _cut(
-    consumer: Consumer, topic: str, good: list[Any], reached: dict[int, int], left: dict[int, int]
-) -> Block:
-    within = {p: min(offset, left[p]) for p, offset in reached.items() if p in left}
-    for partition, offset in within.items():
+        messages = [one for one in messages if one.offset() < left.get(one.partition(), -1)]
+        partitions = [message.partition() for message in messages]
+        offsets = [message.offset() for message in messages]
+    reached = {p: min(offset, left[p]) for p, offset in reached.items() if p in left}
+    for partition, offset in reached.items():
         if offset >= left[partition]:
             del left[partition]
             consumer.pause([TopicPartition(topic, partition)])
     return Block(
         topic,
-        _partitions(good),
-        _offsets(good),
-        [message.timestamp()[1] for message in good],
-        [message.key() for message in good],
-        [message.value() for message in good],
-        within,
-        good,
+        partitions,
+        offsets,
+        [message.timestamp()[1] for message in messages],
+        [message.key() for message in messages],
+        [message.value() for message in messages],
+        reached,
+        messages,
     )
 
 
-def _partitions(messages: list[Any]) -> list[int]:
-    return [message.partition() for message in messages]
-
-
-def _offsets(messages: list[Any]) -> list[int]:
-    return [message.offset() for message in messages]
+def _ends(topic: str, events: list[Any]) -> dict[int, int]:
+    """Ends of partitions that were reached, also past control records, which never arrive."""
+    found = {}
+    for event in events:
+        if event.error().code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            found[event.partition()] = event.offset()
+        elif not event.error().retriable():
+            raise BrokerUnavailableError(f"reading {topic}: {event.error().str()}")
+    return found
 
 
 def _consumer(settings: Settings) -> Consumer:
