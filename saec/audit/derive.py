@@ -67,29 +67,37 @@ _LED = """
     FROM slices GROUP BY request_id
 """
 # What the ledger dispatched was accepted, also where the answer is gone or to come.
+_CHOSEN = """
+    CREATE TABLE chosen AS
+    SELECT request_id, arg_min(row_no, (status IS NULL, stamped_ms, partition, "offset")) AS row_no,
+           bool_and(status IS NULL) AS assumed
+    FROM asked
+    WHERE kind = 'request' AND request_id IS NOT NULL
+          AND (status = 'ACCEPTED'
+               OR (status IS NULL AND request_id IN (SELECT request_id FROM led)))
+    GROUP BY request_id
+"""
+_STOPS = """
+    CREATE TABLE stops AS
+    WITH unanswered AS (
+        SELECT request_id, bool_and(to_come) AS to_come FROM asked
+        WHERE kind = 'cancel' AND status IS NULL GROUP BY request_id),
+    answered AS (
+        SELECT request_id, max(stopped) AS stopped FROM verdicts WHERE status = 'CANCELLED'
+        GROUP BY request_id)
+    SELECT request_id, coalesce(stopped, 0) AS stopped, to_come AS cancel_to_come
+    FROM answered FULL JOIN unanswered USING (request_id)
+"""
 _ACCEPTED = """
     CREATE TABLE accepted AS
-    WITH chosen AS (
-        SELECT * FROM asked LEFT JOIN led USING (request_id)
-        WHERE kind = 'request' AND request_id IS NOT NULL
-              AND (status = 'ACCEPTED' OR (status IS NULL AND step IS NOT NULL))
-        QUALIFY row_number() OVER (
-            PARTITION BY request_id ORDER BY status IS NULL, stamped_ms, partition, "offset") = 1),
-    stops AS (
-        SELECT request_id, max(stopped) AS stopped FROM verdicts WHERE status = 'CANCELLED'
-        GROUP BY request_id),
-    unanswered AS (
-        SELECT request_id, bool_and(to_come) AS to_come FROM asked
-        WHERE kind = 'cancel' AND status IS NULL GROUP BY request_id)
-    SELECT (row_number() OVER ())::INTEGER AS no, c.row_no, c.request_id, c.partition, c."offset",
-           c.stamped_ms AS asked_ms, r.campaign_id, r.channels, r.due_ms, r.expires_ms, r.content,
-           r.people, c.status IS NULL AS assumed,
-           greatest(r.due_ms, c.stamped_ms) AS wanted_ms,
-           coalesce(stops.stopped, 0) AS stopped, u.to_come AS cancel_to_come,
-           CASE WHEN r.people = 0 THEN 1 ELSE c.step END::INTEGER AS step
-    FROM chosen c JOIN requests r ON r.rowid = c.row_no
-    LEFT JOIN stops ON stops.request_id = c.request_id
-    LEFT JOIN unanswered u ON u.request_id = c.request_id
+    SELECT c.rowid::INTEGER AS no, c.row_no, c.request_id, r.partition, r."offset",
+           r.stamped_ms AS asked_ms, r.campaign_id, r.channels, r.due_ms, r.expires_ms, r.content,
+           r.people, c.assumed, greatest(r.due_ms, r.stamped_ms) AS wanted_ms,
+           coalesce(s.stopped, 0) AS stopped, s.cancel_to_come,
+           CASE WHEN r.people = 0 THEN 1 ELSE l.step END::INTEGER AS step
+    FROM requests r JOIN chosen c ON c.row_no = r.rowid
+    LEFT JOIN led l ON l.request_id = c.request_id
+    LEFT JOIN stops s ON s.request_id = c.request_id
 """
 _CONTENTS = """
     CREATE TABLE read_contents AS
@@ -101,10 +109,11 @@ _UNITS = """
     CREATE TABLE units AS
     SELECT e.no, e.channel, e.slice_no, count(*) AS lines, count(s.message_id) AS records,
            min(least(s.stamped_ms, s.dispatched_ms)) AS first_ms, max(s.dispatched_ms) AS last_ms,
-           coalesce(bool_or(NOT s.whole OR c.altered OR s.customer IS DISTINCT FROM e.customer)
+           coalesce(bool_or(NOT s.whole OR c.altered IS NOT NULL
+                            OR s.customer IS DISTINCT FROM e.customer)
                     FILTER (s.message_id IS NOT NULL), false) AS altered
     FROM ({expected}) e LEFT JOIN sent s USING (message_id)
-    LEFT JOIN read_contents c USING (content_no)
+    LEFT JOIN (SELECT content_no, altered FROM read_contents WHERE altered) c USING (content_no)
     GROUP BY e.no, e.channel, e.slice_no
 """
 # What each unit came to. `covered`: the channel's topic still holds what was dispatched then.
@@ -197,7 +206,7 @@ def derive(books: Books, settings: Settings, bounds: Bounds) -> None:
     for channel, topic in names.dispatch.items():
         books.rows("INSERT INTO channel_topics VALUES (?, ?)", channel.bit, topic)
     _set(books, "answers_from_ms", _complete_from(books, names.status) + _MARGIN_MS)
-    for step in (_VERDICTS, _DOUBLES, _ASKED, _LED, _ACCEPTED, _CONTENTS):
+    for step in (_VERDICTS, _DOUBLES, _ASKED, _LED, _CHOSEN, _STOPS, _ACCEPTED, _CONTENTS):
         books.run(step)
     books.run(_UNITS.format(expected=expected("accepted")))
     books.run(_CHANNELS_FROM.format(margin=_MARGIN_MS))
@@ -213,16 +222,19 @@ def expected(accepted: str) -> str:
     digits replaced, of which the second keeps its two lower bits.
     """
     return f"""
-        WITH each_channel AS (
-            SELECT a.no, a.row_no, a.people, a.step, channel, name,
-                   unhex(replace(a.request_id::VARCHAR, '-', '')) AS namespace
-            FROM {accepted} a JOIN (VALUES {_NAMES}) c(channel, name) ON a.channels & channel <> 0),
+        WITH each_request AS (
+            SELECT a.no, a.step, r.people, r.customers, r.channels,
+                   unhex(replace(r.request_id::VARCHAR, '-', '')) AS namespace
+            FROM {accepted} a JOIN requests r ON r.rowid = a.row_no),
+        each_channel AS (
+            SELECT r.* EXCLUDE (customers, channels), channel, name,
+                   CASE WHEN channel = 8 THEN [''] ELSE customers END AS persons
+            FROM each_request r
+            JOIN (VALUES {_NAMES}) c(channel, name) ON r.channels & channel <> 0),
         each_person AS (
-            SELECT e.* EXCLUDE (row_no),
-                   unnest(CASE WHEN channel = 8 THEN [''] ELSE r.customers END) AS person,
-                   generate_subscripts(
-                       CASE WHEN channel = 8 THEN [''] ELSE r.customers END, 1) - 1 AS place
-            FROM each_channel e JOIN requests r ON r.rowid = e.row_no),
+            SELECT * EXCLUDE (persons), unnest(persons) AS person,
+                   generate_subscripts(persons, 1) - 1 AS place
+            FROM each_channel),
         hashed AS (
             SELECT *, sha1(namespace || encode(name || person)) AS digest,
                    ascii(substr(digest, 17, 1)) AS variant

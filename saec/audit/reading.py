@@ -25,9 +25,9 @@ from saec.settings import Settings
 Told = Callable[[int], None]
 """Hears how many more offsets were read."""
 
-_TRANSACTION_ROWS = 500_000
-_STATEMENT_ROWS = 30_000
-_AHEAD = 2
+_TRANSACTION_ROWS = 100_000
+_STATEMENT_ROWS = 25_000
+_AHEAD = 1
 _INSERT = {
     "schedule_requested": """
         INSERT INTO requests
@@ -102,21 +102,30 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
         start = reached[one.topic, one.partition]
         left.setdefault(one.topic, {})[one.partition] = Stretch(start, one.last)
     truncated = {(one.topic, one.partition) for one in books.extents() if one.first == one.kept > 0}
+    # Arrow's own allocators keep what they once took.
+    pa.set_memory_pool(pa.system_memory_pool())
     with _writing(books, scope) as write:
         for topic, understand in _topics(settings, _Messages(books)).items():
             before = {partition: stretch.start for partition, stretch in left[topic].items()}
             for block in blocks(settings, topic, left[topic]):
-                write(_Written(block, understand(block), _oldest(block, truncated)))
-                told(_advance(before, block.reached))
+                oldest_ms = _oldest(block, truncated)
+                count, reached_now = len(block.values), block.reached
+                write(_Written(topic, count, reached_now, oldest_ms, understand(block)))
+                told(_advance(before, reached_now))
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A block, decoded; and of truncated partitions the oldest stamp in it."""
+    """What a block came to, without its records: they take room until nobody holds them.
 
-    block: Block
-    rows: Sequence[Rows]
+    `oldest_ms`: of partitions whose beginning is gone, the stamp of the first record here.
+    """
+
+    topic: str
+    records: int
+    reached: Mapping[int, int]
     oldest_ms: Mapping[int, int]
+    rows: Sequence[Rows]
 
 
 def _topics(settings: Settings, messages: "_Messages") -> dict[str, Callable[[Block], list[Rows]]]:
@@ -243,7 +252,6 @@ def _placed(page: Page, block: Block) -> pa.Table:
 
 
 def _oldest(block: Block, truncated: set[tuple[str, int]]) -> dict[int, int]:
-    """Of partitions whose beginning is gone, the stamp of the first record here."""
     found: dict[int, int] = {}
     if truncated:
         for partition, stamp in zip(block.partitions, block.stamps_ms, strict=True):
@@ -293,7 +301,7 @@ def _write_all(books: Books, scope: Scope, given: Iterator[_Written]) -> None:
     """Write blocks, some at a time: a statement and a commit cost as much as a block."""
     held = _Held(books, scope)
     for one in given:
-        if held.topic not in {None, one.block.topic}:
+        if held.topic not in {None, one.topic}:
             held.commit()
         held.add(one)
     held.commit()
@@ -319,12 +327,12 @@ class _Held:
         """One more block."""
         if self.topic is None:
             self._books.begin()
-        self.topic = one.block.topic
-        self._reached.update(one.block.reached)
+        self.topic = one.topic
+        self._reached.update(one.reached)
         self._oldest_ms = {**one.oldest_ms, **self._oldest_ms}
         for name, page in one.rows:
             self._pages.setdefault(name, []).append(page)
-        self._held += len(one.block.values)
+        self._held += one.records
         if self._held >= _STATEMENT_ROWS:
             self._insert()
         if self._inserted >= _TRANSACTION_ROWS:

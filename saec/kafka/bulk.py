@@ -19,7 +19,8 @@ from saec.settings import Settings
 
 _MOST_RECORDS = 10_000
 _POLL_S = 0.2
-_QUEUE_KBYTES = 16_384
+_QUEUE_KBYTES = 8_192
+_FETCH_BYTES = 8_388_608
 # How long the client pauses when its queue is full: by default a second, in which it stays empty.
 _QUEUE_PAUSE_MS = 2
 # Kafka looks for transactions that were left open every so often.
@@ -117,6 +118,7 @@ def _consumer(settings: Settings) -> Consumer:
         **{
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": _QUEUE_KBYTES,
+            "fetch.max.bytes": _FETCH_BYTES,
             "fetch.queue.backoff.ms": _QUEUE_PAUSE_MS,
         },
     )
