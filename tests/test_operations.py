@@ -15,7 +15,7 @@ COMMANDS = {"cli", "demo", "doctor", "recover", "embedded", "supervise"}
 COMMAND_MODULES = {
     "kafka/publish.py",
     "kafka/follow.py",
-    "kafka/replay.py",
+    "kafka/stretches.py",
     "kafka/survey.py",
     "kafka/acls.py",
 }
