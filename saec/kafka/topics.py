@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
@@ -79,15 +79,33 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     admin = clients.admin(settings)
     standing = partition_counts(admin)
     _check_ledger(settings, standing, shards)
-    missing = [
-        NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
-        for spec in wanted
-        if spec.name not in standing
-    ]
+    missing = [spec for spec in wanted if spec.name not in standing]
     if not missing:
         return []
+    created = _create(admin, settings, missing)
+    _wait_until_shown(admin, {spec.name for spec in wanted})
+    return created
+
+
+def create(settings: Settings, spec: TopicSpec) -> None:
+    """Create one topic, unless somebody else just did.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer, or refused.
+    """
+    admin = clients.admin(settings)
+    _create(admin, settings, [spec])
+    _wait_until_shown(admin, {spec.name})
+
+
+def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> list[str]:
+    """Returns the names of those that were not there."""
+    asked = [
+        NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
+        for spec in wanted
+    ]
     created = []
-    for name, future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).items():
+    for name, future in admin.create_topics(asked, operation_timeout=_TIMEOUT_S).items():
         try:
             future.result()
         except KafkaException as error:
@@ -95,7 +113,6 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
                 raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
         else:
             created.append(name)
-    _wait_until_shown(admin, {spec.name for spec in wanted})
     return created
 
 
@@ -117,6 +134,23 @@ def partition_counts(admin: AdminClient, timeout_s: float = _TIMEOUT_S) -> dict[
             f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
         ) from None
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
+
+
+def largest_bytes(settings: Settings, topic: str) -> int:
+    """The `max.message.bytes` of a topic: of a batch of records, as they travel.
+
+    Raises:
+        BrokerUnavailableError: no answer, or it may not be seen (DescribeConfigs).
+    """
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = clients.admin(settings)  # named: what it was asked ends with it
+    try:
+        asked = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)
+        return int(asked[resource].result()["max.message.bytes"].value)
+    except KafkaException as error:
+        raise BrokerUnavailableError(
+            f"the configuration of {topic}: {error.args[0].str()}"
+        ) from None
 
 
 def check(settings: Settings, shards: int) -> None:
