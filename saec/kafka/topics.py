@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
@@ -134,23 +134,6 @@ def partition_counts(admin: AdminClient, timeout_s: float = _TIMEOUT_S) -> dict[
             f"no answer from Kafka: {error.args[0].str()}; check SAEC_BOOTSTRAP_SERVERS"
         ) from None
     return {name: len(topic.partitions) for name, topic in listed.topics.items()}
-
-
-def largest_bytes(settings: Settings, topic: str) -> int:
-    """The `max.message.bytes` of a topic: of a batch of records, as they travel.
-
-    Raises:
-        BrokerUnavailableError: no answer, or it may not be seen (DescribeConfigs).
-    """
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    admin = clients.admin(settings)  # named: what it was asked ends with it
-    try:
-        asked = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)
-        return int(asked[resource].result()["max.message.bytes"].value)
-    except KafkaException as error:
-        raise BrokerUnavailableError(
-            f"the configuration of {topic}: {error.args[0].str()}"
-        ) from None
 
 
 def check(settings: Settings, shards: int) -> None:

@@ -6,7 +6,7 @@ Invariant: a topic that was deleted and created again is another one, and so is 
 import re
 from dataclasses import dataclass
 
-from saec.kafka import topics
+from saec.kafka import limits, topics
 from saec.kafka.clients import admin
 from saec.kafka.identity import read_identity
 from saec.replay import target as targets
@@ -64,5 +64,5 @@ def _known(
     found = read_identity(settings, (selection.topic, target))
     ids = (found.topic_ids[selection.topic], found.topic_ids[target])
     digest = selection.digest(found.cluster_id, *ids)
-    largest = topics.largest_bytes(settings, target)
+    largest = limits.largest_bytes(settings, target)
     return Route(target, partitions, given or digest[:_ID_DIGITS], digest, largest)

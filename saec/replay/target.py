@@ -6,7 +6,7 @@ written by mistake; and what SAEC itself says (ledger, status) is said by nobody
 
 from collections.abc import Collection
 
-from saec.kafka import topics
+from saec.kafka import limits, topics
 from saec.kafka.topics import TopicSpec
 from saec.replay.errors import ReplayRefusedError
 from saec.settings import Settings, Topics
@@ -76,5 +76,5 @@ def create(settings: Settings, source: str, target: str, partitions: int) -> Non
     Raises:
         BrokerUnavailableError: no answer, or refused.
     """
-    largest = topics.largest_bytes(settings, source) + HEADROOM_BYTES
+    largest = limits.largest_bytes(settings, source) + HEADROOM_BYTES
     topics.create(settings, TopicSpec(target, partitions, {"max.message.bytes": str(largest)}))

@@ -1,6 +1,7 @@
 """What the tests of replays share: topics of their own, and readers that SAEC did not write."""
 
 import itertools
+import threading
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -58,7 +59,11 @@ def make_topic(settings: Settings, partitions: int = 2, **config: str) -> str:
     dotted = {key.replace("_", "."): value for key, value in config.items()}
     for made in admin.create_topics([NewTopic(name, partitions, 1, config=dotted)]).values():
         made.result(TIMEOUT_S)
-    return name
+    for _ in range(200):  # a broker shows it a little later
+        if name in admin.list_topics(timeout=TIMEOUT_S).topics:
+            return name
+        threading.Event().wait(0.02)
+    raise AssertionError("the topic is not shown")
 
 
 def put(settings: Settings, topic: str, records: Iterable[dict[str, Any]]) -> None:
@@ -68,6 +73,7 @@ def put(settings: Settings, topic: str, records: Iterable[dict[str, Any]]) -> No
             "bootstrap.servers": settings.bootstrap_servers,
             "log_level": 0,
             "partitioner": "murmur2_random",
+            "message.max.bytes": 2_000_000,
         }
     )
     failed: list[Any] = []
