@@ -4,7 +4,7 @@ Invariant: counts and positions are shown, never a key, a value or a header.
 """
 
 import re
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from saec.cli import output
 from saec.cli.errors import InputError
 from saec.cli.instants import parse_fixed
 from saec.contracts.events import canonical_uuid
-from saec.replay import Offsets, Options, ReplayRefusedError, Report, Selection, replay
+from saec.replay import Offsets, Options, ReplayRefusedError, Report, Selection, Stage, replay
 from saec.settings import load_settings
 
 _OFFSETS = re.compile(r"([0-9]{1,9}):([0-9]{1,18})-([0-9]{1,18})?")
@@ -91,28 +91,42 @@ def replay_command(
         None if request is None else _request(request),
     )
     options = Options(replay_id, rate, create, really_into, dry_run)
-    with ExitStack() as bar:
-        try:
-            report = replay(load_settings(), selection, to, options, _Bar(bar))
-        except ReplayRefusedError as refused:
-            raise InputError(str(refused)) from None
+    report = _replayed(selection, to, options)
     if as_json:
         output.as_json(asdict(report))
     else:
         _tell(report, dry_run=dry_run)
 
 
+def _replayed(selection: Selection, target: str, options: Options) -> Report:
+    try:
+        with closing(_Bar()) as bar:
+            return replay(load_settings(), selection, target, options, bar)
+    except ReplayRefusedError as refused:
+        raise InputError(str(refused)) from None
+    except KeyboardInterrupt:
+        output.note("Stopped. The same command goes on from what was copied.")
+        raise
+
+
 class _Bar:
-    """A bar on stderr from the moment on when it is known how much there is to do."""
+    """A bar on stderr for each stage, from when it is known how much there is to do."""
 
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
+    def __init__(self) -> None:
+        self._stage: Stage | None = None
         self._advance: output.Advance | None = None
+        self._shown = ExitStack()
 
-    def __call__(self, done: int, of: int) -> None:
-        if self._advance is None:
-            self._advance = self._stack.enter_context(output.progress("Copying", of))
+    def __call__(self, stage: Stage, done: int, of: int) -> None:
+        if stage is not self._stage or self._advance is None:
+            self.close()
+            self._stage = stage
+            self._advance = self._shown.enter_context(output.progress(stage, of))
         self._advance(done)
+
+    def close(self) -> None:
+        """Show no more."""
+        self._shown.close()
 
 
 def _offsets(text: str) -> Offsets:

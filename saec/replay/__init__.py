@@ -2,7 +2,7 @@
 
 from saec.replay.errors import ReplayRefusedError, ReplayStoppedError
 from saec.replay.options import Options
-from saec.replay.report import Count, Report
+from saec.replay.report import Count, Report, Stage
 from saec.replay.run import replay
 from saec.replay.selection import Offsets, Selection
 
@@ -14,5 +14,6 @@ __all__ = [
     "ReplayStoppedError",
     "Report",
     "Selection",
+    "Stage",
     "replay",
 ]

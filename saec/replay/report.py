@@ -2,9 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-Progress = Callable[[int, int], None]
-"""Hears how many of this run's copies are committed, and of how many."""
+
+class Stage(StrEnum):
+    """What is being done, for a person."""
+
+    COUNTING = "Counting"
+    COPYING = "Copying"
+
+
+Progress = Callable[[Stage, int, int], None]
+"""Hears what is done, how much of it, and of how much: offsets looked at, copies committed."""
 
 
 @dataclass

@@ -21,7 +21,7 @@ from saec.replay.journal import Standing
 from saec.replay.options import Options
 from saec.replay.pace import Pace
 from saec.replay.plan import check_kept, plan
-from saec.replay.report import Progress, Report
+from saec.replay.report import Progress, Report, Stage
 from saec.replay.route import Route, find_route
 from saec.replay.selection import Choice, Selection, choose
 from saec.replay.survey import survey
@@ -31,7 +31,7 @@ from saec.settings import Settings
 _MOST_BYTES = 16 * 2**20
 
 
-def _nobody(_done: int, _of: int) -> None:
+def _nobody(_stage: Stage, _done: int, _of: int) -> None:
     """Nobody is watching."""
 
 
@@ -53,7 +53,7 @@ def replay(
     chosen = options or Options()
     route = find_route(settings, selection, target, chosen)
     if route.replay_id is None or chosen.dry_run:
-        return _foreseen(settings, selection, route)
+        return _foreseen(settings, selection, route, progress)
     journal.prepare(settings)
     try:
         with closing(_Run(settings, selection, route)) as run:
@@ -65,15 +65,18 @@ def replay(
         ) from None
 
 
-def _foreseen(settings: Settings, selection: Selection, route: Route) -> Report:
+def _foreseen(settings: Settings, selection: Selection, route: Route, progress: Progress) -> Report:
     standing = None if route.digest is None else _known(settings, route)
     if standing is None:
-        return _report(settings, selection, route, journal.begin("", plan(settings, selection)))
-    return _report(settings, selection, route, standing)
+        standing = journal.begin("", plan(settings, selection))
+    return _counted(settings, selection, route, standing, progress)
 
 
-def _report(settings: Settings, selection: Selection, route: Route, standing: Standing) -> Report:
-    counts = survey(settings, selection, route, standing.left)
+def _counted(
+    settings: Settings, selection: Selection, route: Route, standing: Standing, progress: Progress
+) -> Report:
+    """What is left, before any of it is copied."""
+    counts = survey(settings, selection, route, standing.left, progress)
     return Report(
         route.replay_id, selection.topic, route.target, counts, copied_before=standing.copied
     )
@@ -117,12 +120,11 @@ class _Run:
         """Copy what is left, and say what that was."""
         standing = self._begun()
         check_kept(self._settings, self._selection.topic, standing.left)
-        report = _report(self._settings, self._selection, self._route, standing)
-        progress(0, report.chosen)
+        report = _counted(self._settings, self._selection, self._route, standing, progress)
         for copies, then in self._batches(standing, pace.most_records):
             self._commit(copies, then)
             report.copied += len(copies)
-            progress(report.copied, report.chosen)
+            progress(Stage.COPYING, report.copied, report.chosen)
             pace.wait(len(copies))
         return report
 

@@ -10,14 +10,18 @@ from saec.kafka.records import Incoming
 from saec.kafka.stretches import Stretch
 from saec.replay.copies import Copy, copy_of, loses_headers
 from saec.replay.errors import ReplayRefusedError
-from saec.replay.report import Count
+from saec.replay.report import Count, Progress, Stage
 from saec.replay.route import Route
 from saec.replay.selection import Choice, Selection, choose
 from saec.settings import Settings
 
 
 def survey(
-    settings: Settings, selection: Selection, route: Route, wanted: Mapping[int, Stretch]
+    settings: Settings,
+    selection: Selection,
+    route: Route,
+    wanted: Mapping[int, Stretch],
+    progress: Progress,
 ) -> dict[int, Count]:
     """What is in these stretches, by partition.
 
@@ -26,9 +30,12 @@ def survey(
         BrokerUnavailableError: no answer.
     """
     found = {p: Count(stretch.start, stretch.end) for p, stretch in wanted.items()}
+    done, of = 0, sum(map(len, wanted.values()))
     for batch in stretches.read(settings, selection.topic, wanted):
         for record in batch:
             _add(found[record.partition], selection, route, record)
+        done += len(batch)
+        progress(Stage.COUNTING, done, of)
     return found
 
 

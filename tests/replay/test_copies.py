@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from saec.kafka import stretches
+from saec.kafka import clients, stretches
 from saec.replay import Options, Selection, replay
 from saec.settings import Settings
 from tests.replay.kit import assert_in_order, make_topic, numbered, put, seen
@@ -90,6 +90,23 @@ def test_keys_go_where_producers_put_them_and_the_order_stays(
     for copy in copies:
         number = copy.source[1] % partitions if copy.key is None else where[copy.key]
         assert copy.partition == number
+
+
+def test_headers_that_the_client_cannot_show_are_missed_and_counted(
+    installation: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = make_topic(installation, 1), make_topic(installation, 1)
+    put(installation, source, numbered(2))
+    real = clients.headers_of
+    monkeypatch.setattr(
+        clients, "headers_of", lambda m: clients.UNREADABLE if m.value() == b"1" else real(m)
+    )
+    report = replay(installation, Selection(source), target)
+    assert [count.headers_lost for count in report.partitions.values()] == [1]
+    assert [copy.before for copy in seen(installation, target)] == [
+        (b"k0", b"0", []),
+        (b"k1", b"1", []),
+    ]
 
 
 def test_a_replay_of_a_replay_keeps_what_the_first_one_wrote(installation: Settings) -> None:

@@ -14,6 +14,7 @@ from saec.replay import (
     ReplayRefusedError,
     ReplayStoppedError,
     Selection,
+    Stage,
     replay,
 )
 from saec.replay import (
@@ -166,8 +167,8 @@ def test_a_second_run_ends_the_first_and_goes_on_from_it(
     failed: list[Exception] = []
     half = threading.Event()
 
-    def watch(done: int, _of: int) -> None:
-        if done:
+    def watch(stage: Stage, _done: int, _of: int) -> None:
+        if stage is Stage.COPYING:
             half.set()
 
     def first() -> None:
@@ -219,8 +220,8 @@ def test_what_retention_deleted_meanwhile_is_not_passed_over(
     source = make_topic(installation, 1)
     put(installation, source, numbered(50))
 
-    def stop(done: int, _of: int) -> None:
-        if done:
+    def stop(stage: Stage, _done: int, _of: int) -> None:
+        if stage is Stage.COPYING:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -394,4 +395,6 @@ def test_the_rate_is_that_of_the_copies(installation: Settings, source: str, tar
     options = Options(rate=20.0)
     replay(installation, Selection(source), target, options, lambda *x: told.append(x), clock)
     assert clock.now_s - 100.0 == pytest.approx(3.0)
-    assert told == [*((done, 60) for done in range(0, 61, 2)), (60, 60)]
+    copying = [(done, of) for stage, done, of in told if stage is Stage.COPYING]
+    assert copying == [*((done, 60) for done in range(2, 61, 2)), (60, 60)]
+    assert (Stage.COUNTING, 60, 60) in told

@@ -89,3 +89,17 @@ def test_a_run_that_hangs_and_wakes_up_beside_its_successor(installation: Settin
     copies = seen(installation, target)
     assert sorted(int(copy.value or b"") for copy in copies) == list(range(COUNT))
     assert_in_order(copies)
+
+
+def test_ctrl_c_says_how_to_go_on(installation: Settings) -> None:
+    source, target = make_topic(installation, 2), make_topic(installation, 2)
+    put(installation, source, numbered(COUNT))
+    process = start(installation, source, "--to", target, "--rate", "400")
+    wait_until(lambda: written(installation, target) > 100)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode != 0, out) == (True, "")
+    assert "The same command goes on from what was copied." in err
+    assert "Traceback" not in err
+    end(start(installation, source, "--to", target))
+    assert len(seen(installation, target)) == COUNT
