@@ -33,6 +33,8 @@ def check(
         raise ReplayRefusedError(f"{target} is Kafka's own: it is never written")
     for names in _installations(settings, target, existing):
         _check_of(names, target, confirmed=really is not None)
+    if target in settings.topics.all and target not in existing:
+        raise ReplayRefusedError(f"{target} is missing, and no replay makes it: run `saec init`")
 
 
 def _check_of(names: Topics, target: str, *, confirmed: bool) -> None:

@@ -61,3 +61,9 @@ def test_a_target_before_the_first_replay() -> None:
     """The journal does not exist yet, and must not be made by a replay's --create."""
     with pytest.raises(ReplayRefusedError, match="never written"):
         target.check(Settings(topic_prefix="saec."), "copy", OURS.replays, {"copy"}, None)
+
+
+def test_a_topic_of_the_installation_is_made_by_init_alone() -> None:
+    settings = Settings(topic_prefix="saec.")
+    with pytest.raises(ReplayRefusedError, match="saec init"):
+        target.check(settings, "copy", OURS.requests, {"copy"}, OURS.requests)
