@@ -130,7 +130,11 @@ class Settings(BaseSettings):
 
     def new_transactional_id(self, role: str) -> str:
         """A transactional id for one producer; never used by another one."""
-        return f"{self.topic_prefix}{role}.{self.instance or 'anonymous'}.{uuid.uuid4().hex}"
+        return self.transactional_id(role, f"{self.instance or 'anonymous'}.{uuid.uuid4().hex}")
+
+    def transactional_id(self, role: str, name: str) -> str:
+        """The transactional id of a producer that is to fence those of its name before it."""
+        return f"{self.topic_prefix}{role}.{name}"
 
 
 def load_settings() -> Settings:
@@ -165,10 +169,12 @@ class Topics:
         self.rejected = f"{prefix}rejected"
         self.ledger = f"{prefix}ledger"
         self.dispatch = {channel: f"{prefix}dispatch.{channel.lower()}" for channel in Channel}
+        # Not among `all`: no process needs it, and the first replay creates it.
+        self.replays = f"{prefix}replays"
 
     @property
     def all(self) -> list[str]:
-        """Every topic, in the way of a request."""
+        """Every topic that the processes need, in the way of a request."""
         return [
             self.requests,
             self.customers,

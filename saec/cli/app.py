@@ -17,6 +17,7 @@ from saec.cli.errors import EXIT_CODES, Commands
 from saec.cli.init import init_command
 from saec.cli.pending import pending_command
 from saec.cli.recover import recover_command
+from saec.cli.replay import replay_command
 from saec.cli.status import status_command
 from saec.cli.submit import submit_command
 from saec.cli.tail import tail_command
@@ -44,6 +45,7 @@ app.command("tail")(tail_command)
 app.command("audit")(audit_command)
 app.command("doctor")(doctor_command)
 app.command("recover")(recover_command)
+app.command("replay")(replay_command)
 app.add_typer(customers, name="customers")
 app.command("acls")(acls_command)
 app.command("settings")(settings_command)

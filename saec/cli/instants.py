@@ -54,6 +54,21 @@ def parse_past(option: str, text: str, now_ms: int) -> int:
     return at_ms
 
 
+def parse_fixed(option: str, text: str) -> int:
+    """Epoch milliseconds of an instant that is the same whenever it is typed.
+
+    Raises:
+        InputError: none, as a time ago would be.
+    """
+    try:
+        return instant_ms(text)
+    except ValueError:
+        raise InputError(
+            f"{option}: give ISO 8601 with a zone (2026-12-01T09:00:00-03:00); a time ago would be "
+            "another one each time"
+        ) from None
+
+
 def duration_ms(text: str) -> int:
     """Milliseconds of `10s`, `5m`, `2h`, `1d`. Raises ValueError for anything else."""
     match = _RELATIVE.fullmatch(text)

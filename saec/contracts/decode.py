@@ -28,7 +28,7 @@ from saec.contracts.rejected import RejectedError
 from saec.contracts.wording import in_words
 from saec.errors import Reason
 
-__all__ = ["RejectedError", "decode_customer", "decode_request"]
+__all__ = ["EVENTS_IN_JSON", "RejectedError", "decode_customer", "decode_request"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Fields = dict[str, Any]
@@ -38,11 +38,12 @@ _REQUESTS: Mapping[str, type[ScheduleRequested | CancelRequested]] = {
     "cancel_requested": CancelRequested,
 }
 _CUSTOMERS = {"customer_registered": CustomerRegistered}
-_TYPES = {
+EVENTS_IN_JSON = {
     "saec.v1.ScheduleRequested": "schedule_requested",
     "saec.v1.CancelRequested": "cancel_requested",
     "saec.v1.CustomerRegistered": "customer_registered",
 }
+"""What may be published in JSON: its type -> the name of its schema."""
 _REASONS = {
     "id": Reason.INVALID_ID,
     "channels": Reason.UNKNOWN_CHANNEL,
@@ -108,7 +109,7 @@ def _read(
         return avro.decode_single(value, names)
     fields = parse_object(value)
     type_ = fields.pop("type", None)
-    name = _TYPES.get(type_) if isinstance(type_, str) else None
+    name = EVENTS_IN_JSON.get(type_) if isinstance(type_, str) else None
     if name is None or name not in names:
         raise RejectedError(
             Reason.UNKNOWN_EVENT_TYPE, "type: not an event of this topic", _request_id(fields)

@@ -18,7 +18,7 @@ from saec.dispatch.emit import write_ledger
 from saec.dispatch.errors import HaltError
 from saec.dispatch.resolve import ContradictionError, resolve
 from saec.errors import ConfigurationError
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import TransactionalProducer, fence
 from saec.settings import Settings
@@ -106,7 +106,7 @@ class Takeover:
         return {"requests": topics.requests, "customers": topics.customers}
 
     def _answered(self, role: str, topic: str) -> dict[int, int]:
-        return replay.committed_offsets(self.settings, role, topic, wait=False)
+        return stretches.committed_offsets(self.settings, role, topic, wait=False)
 
     def _settled(self, taken: Mapping[int, Owned], wait_s: float) -> dict[int, Ends]:
         """Both ends of each ledger partition, of those where no transaction is open or hanging.

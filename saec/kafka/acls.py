@@ -69,6 +69,7 @@ def _rules(settings: Settings) -> Iterator[_Line]:
         role = f"sender-{channel.lower()}"
         yield role, "topic", names.dispatch[channel], ("Read",), False
         yield role, "group", settings.group_id(role), ("Read",), False
+    yield from _replay(settings)
     yield "auditor", "topic", prefix, ("Describe", "DescribeConfigs"), True
     for internal in INTERNAL_TOPICS:
         yield "auditor", "topic", internal, ("Describe", "DescribeConfigs"), False
@@ -90,3 +91,14 @@ def _dispatch(settings: Settings) -> Iterator[_Line]:
         yield "dispatch", "group", settings.group_id(role), ("Describe",), False
     # Of all workers: who takes a shard over fences its last owner by that owner's id.
     yield "dispatch", "transactional-id", f"{prefix}dispatch.", ("Write",), True
+
+
+def _replay(settings: Settings) -> Iterator[_Line]:
+    """Reads every topic of the installation, and writes what is named after it."""
+    names, prefix = settings.topics, settings.topic_prefix
+    yield "replay", "topic", prefix, ("Describe", "DescribeConfigs", "Read"), True
+    yield "replay", "topic", f"{prefix}replay.", ("Create", "Write"), True
+    # How far each replay came.
+    yield "replay", "topic", names.replays, ("Create", "Write"), False
+    yield "replay", "group", settings.group_id("reader"), ("Describe",), False
+    yield "replay", "transactional-id", f"{prefix}replay.", ("Write",), True

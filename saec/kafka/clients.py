@@ -24,6 +24,9 @@ _log = logging.getLogger("saec.kafka")
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KBYTES = 262_144
 
+UNREADABLE: RawHeaders = ()
+"""Headers that there are, but that the client cannot show."""
+
 
 def _common(settings: Settings) -> dict[str, Any]:
     return {
@@ -90,9 +93,12 @@ def _made(kind: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
 
 
 def headers_of(message: Any) -> RawHeaders:
-    """A message's headers; none where the client cannot show them, as names that are no UTF-8."""
+    """A message's headers; `UNREADABLE` where the client cannot show them: names that are no UTF-8.
+
+    None where there are none.
+    """
     try:
         headers: RawHeaders = message.headers()
     except Exception:
-        return None
+        return UNREADABLE
     return headers

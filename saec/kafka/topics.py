@@ -79,15 +79,33 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     admin = clients.admin(settings)
     standing = partition_counts(admin)
     _check_ledger(settings, standing, shards)
-    missing = [
-        NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
-        for spec in wanted
-        if spec.name not in standing
-    ]
+    missing = [spec for spec in wanted if spec.name not in standing]
     if not missing:
         return []
+    created = _create(admin, settings, missing)
+    _wait_until_shown(admin, {spec.name for spec in wanted})
+    return created
+
+
+def create(settings: Settings, spec: TopicSpec) -> None:
+    """Create one topic, unless somebody else just did.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer, or refused.
+    """
+    admin = clients.admin(settings)
+    _create(admin, settings, [spec])
+    _wait_until_shown(admin, {spec.name})
+
+
+def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> list[str]:
+    """Returns the names of those that were not there."""
+    asked = [
+        NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
+        for spec in wanted
+    ]
     created = []
-    for name, future in admin.create_topics(missing, operation_timeout=_TIMEOUT_S).items():
+    for name, future in admin.create_topics(asked, operation_timeout=_TIMEOUT_S).items():
         try:
             future.result()
         except KafkaException as error:
@@ -95,7 +113,6 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
                 raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
         else:
             created.append(name)
-    _wait_until_shown(admin, {spec.name for spec in wanted})
     return created
 
 

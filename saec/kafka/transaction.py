@@ -20,6 +20,8 @@ from saec.settings import Settings
 _FULL_QUEUE_WAIT_S = 5.0
 _EXTRA_COMMIT_S = 5.0
 _LISTEN_EVERY_S = 0.1
+_BATCH_BYTES = 1_000_000  # the client's own default
+_MOST_BYTES = 1_000_000_000  # the client takes no more
 
 
 class InDoubtError(SaecError):
@@ -29,8 +31,18 @@ class InDoubtError(SaecError):
 class TransactionalProducer:
     """A producer with a transactional id of its own."""
 
-    def __init__(self, settings: Settings, role: str, *, transactional_id: str | None = None):
+    def __init__(
+        self,
+        settings: Settings,
+        role: str,
+        *,
+        transactional_id: str | None = None,
+        largest_bytes: int | None = None,
+    ):
         """Fences whoever used `transactional_id` before; by default the id is new.
+
+        `largest_bytes` is the `max.message.bytes` of the topic that is written, where another than
+        the settings provide for: no batch becomes larger, and a record may be as large.
 
         Raises:
             InDoubtError: the coordinator did not answer in time.
@@ -44,6 +56,7 @@ class TransactionalProducer:
             **{
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": settings.transaction_timeout_s * 1000,
+                **({} if largest_bytes is None else _sizes(largest_bytes)),
             },
         )
         try:
@@ -147,6 +160,13 @@ def fence(settings: Settings, transactional_id: str) -> None:
         InDoubtError: it could not be fenced; whoever needs that has to try again.
     """
     TransactionalProducer(settings, "fence", transactional_id=transactional_id).discard()
+
+
+def _sizes(largest_bytes: int) -> dict[str, int]:
+    return {
+        "batch.size": min(_BATCH_BYTES, largest_bytes),
+        "message.max.bytes": min(_MOST_BYTES, max(_BATCH_BYTES, largest_bytes)),
+    }
 
 
 class _HangsError(Exception):

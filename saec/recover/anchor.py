@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from saec import installation
 from saec.clock import Clock
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.ledger import Ledger
 from saec.recover.company import refuse_company
 from saec.recover.errors import RecoverError
@@ -97,7 +97,7 @@ class Anchor:
     def _begin_source(self, connection: Connection, role: str, topic: str) -> None:
         """Where the group begins: at the oldest record, unless its offsets came along."""
         anchor.forget_source(connection, topic)
-        copied = replay.committed_offsets(self._settings, role, topic)
+        copied = stretches.committed_offsets(self._settings, role, topic)
         save_positions(connection, topic, copied)
 
     def _ledger_ends(self) -> dict[int, int]:

@@ -7,9 +7,9 @@ as a batch that was applied or as a claim.
 from saec.contracts.ledger import BatchCommitted, LedgerRecord, decode_ledger
 from saec.contracts.rejected import RejectedError
 from saec.errors import ConfigurationError
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.records import Incoming
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 from saec.store.engine import Engine, transaction
 from saec.store.recovery import ShardRow, read_shard_rows
@@ -26,7 +26,7 @@ def refuse_behind_ledger(settings: Settings, engine: Engine) -> None:
     """
     ledger = settings.topics.ledger
     # The ledger first: claims and epochs are in the database before they show there.
-    ends = replay.bounds(settings, ledger, role=_ROLE, committed=True)
+    ends = stretches.bounds(settings, ledger, role=_ROLE, committed=True)
     with transaction(engine) as connection:
         rows = {row.shard: row for row in read_shard_rows(connection)}
     wanted = {
@@ -34,7 +34,7 @@ def refuse_behind_ledger(settings: Settings, engine: Engine) -> None:
         for shard, row in rows.items()
         if shard in ends
     }
-    for batch in replay.read(settings, ledger, wanted, role=_ROLE):
+    for batch in stretches.read(settings, ledger, wanted, role=_ROLE):
         for source in batch:
             if _is_unknown(source, rows[source.partition]):
                 raise ConfigurationError(

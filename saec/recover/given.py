@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from saec.contracts.rejected import RejectedError
 from saec.contracts.status import Status, decode_status
 from saec.kafka.records import Incoming
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.store.cancels import Stopped
 
 _STATUSES = list(Status)

@@ -18,10 +18,10 @@ from saec.dispatch import claim
 from saec.dispatch.emit import write_ledger
 from saec.dispatch.errors import HaltError
 from saec.dispatch.resolve import ContradictionError, resolve
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.records import Incoming
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
 from saec.recover.errors import RecoverError
 from saec.recover.report import Report
@@ -65,7 +65,7 @@ def scan(
     tails: dict[int, Tail],
 ) -> Iterator[set[UUID]]:
     """Add what stretches of the ledger hold to `tails`; piece by piece the requests they name."""
-    for batch in replay.read(settings, settings.topics.ledger, wanted):
+    for batch in stretches.read(settings, settings.topics.ledger, wanted):
         named: set[UUID] = set()
         for source in batch:
             record, row = _decoded(source), rows[source.partition]
@@ -196,7 +196,7 @@ class RollForward:
 
     def _entries(self, held: Held, shard: int) -> Iterator[LedgerEntry]:
         wanted = {shard: held.stretch}
-        for batch in replay.read(self._settings, self._settings.topics.ledger, wanted):
+        for batch in stretches.read(self._settings, self._settings.topics.ledger, wanted):
             for source in batch:
                 yield LedgerEntry(source.offset, _decoded(source))
 

@@ -9,9 +9,9 @@ from functools import partial
 from saec import installation
 from saec.clock import Clock, SystemClock
 from saec.ingest.customers import CustomerIntake
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.ledger import Ledger
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.recover import sources
 from saec.recover.anchor import Anchor, Change
 from saec.recover.cancels import restore_cancels
@@ -84,7 +84,7 @@ class Recovery:
         given = self._given(requests)
         intake = RequestReplay(self._settings, self._engine, self._shards, given)
         with self._progress("Requests", requests.records) as done:
-            for batch in replay.read(self._settings, requests.topic, requests.again):
+            for batch in stretches.read(self._settings, requests.topic, requests.again):
                 self.report.requests += intake.count(batch)
                 for stop in sort(self._settings, batch).stops:
                     known = given.status(stop.source) is not None
@@ -136,9 +136,9 @@ class Recovery:
         if since_ms is None:
             return given
         status = self._settings.topics.status
-        wanted = replay.since(self._settings, status, max(0, since_ms - _CLOCKS_DIFFER_MS))
+        wanted = stretches.since(self._settings, status, max(0, since_ms - _CLOCKS_DIFFER_MS))
         with self._progress("Answers", sum(map(len, wanted.values()))) as done:
-            for batch in replay.read(self._settings, status, wanted):
+            for batch in stretches.read(self._settings, status, wanted):
                 for said in batch:
                     given.add(said)
                 done(len(batch))
@@ -152,7 +152,7 @@ class Recovery:
         }
         found = [
             record.appended_at_ms
-            for batch in replay.read(self._settings, requests.topic, first)
+            for batch in stretches.read(self._settings, requests.topic, first)
             for record in batch
         ]
         return min(found, default=0 if requests.records else None)
@@ -164,7 +164,7 @@ class Recovery:
     def _store_requests(self, intake: RequestReplay, requests: Source) -> None:
         self.report.requests_read = requests.records
         with self._progress("Requests", requests.records) as done:
-            for batch in replay.read(self._settings, requests.topic, requests.again):
+            for batch in stretches.read(self._settings, requests.topic, requests.again):
                 self.report.requests += intake.store(batch)
                 done(len(batch))
 
@@ -178,14 +178,14 @@ class Recovery:
                 missing |= named - recovery.known_requests(connection, named)
         self.report.ahead = len(missing)
         if missing:
-            for batch in replay.read(self._settings, requests.topic, requests.behind):
+            for batch in stretches.read(self._settings, requests.topic, requests.behind):
                 missing -= intake.store_named(batch, missing)
 
     def _store_customers(self, customers: Source) -> None:
         intake = CustomerIntake(self._settings, self._engine)
         self.report.customers_read = customers.records
         with self._progress("Customers", customers.records) as done:
-            for batch in replay.read(self._settings, customers.topic, customers.again):
+            for batch in stretches.read(self._settings, customers.topic, customers.again):
                 if batch:
                     intake.take(batch, {})
                 done(len(batch))
@@ -198,7 +198,7 @@ class Recovery:
 
     def _restore_cancels(self, given: Given, requests: Source) -> None:
         with self._progress("Cancels", requests.records) as done:
-            for batch in replay.read(self._settings, requests.topic, requests.again):
+            for batch in stretches.read(self._settings, requests.topic, requests.again):
                 stops = sort(self._settings, batch).stops
                 if stops:
                     with transaction(self._engine) as connection:

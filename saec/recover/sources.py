@@ -7,8 +7,8 @@ recovery does not begin.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from saec.kafka import replay
-from saec.kafka.replay import Stretch
+from saec.kafka import stretches
+from saec.kafka.stretches import Stretch
 from saec.recover.errors import RecoverError
 from saec.settings import Settings
 from saec.store.engine import Engine, transaction
@@ -41,8 +41,8 @@ def look(settings: Settings, engine: Engine, role: str, topic: str) -> Source:
         RecoverError: records are gone, or the group's offsets are.
         BrokerUnavailableError, StoreUnavailableError: no answer.
     """
-    committed = replay.committed_offsets(settings, role, topic)
-    kept = replay.bounds(settings, topic)
+    committed = stretches.committed_offsets(settings, role, topic)
+    kept = stretches.bounds(settings, topic)
     with transaction(engine) as connection:
         saved = read_positions(connection, topic)
     _check_offsets(settings.group_id(role), topic, committed, saved, kept)

@@ -1,5 +1,7 @@
 """Clients are made only with properties that the client knows, and errors quote no value."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from saec.errors import ConfigurationError
@@ -36,3 +38,12 @@ def test_what_exactly_once_rests_on_cannot_be_overridden() -> None:
         clients.consumer(settings, "group")
     assert made[0]["enable.idempotence"] is True
     assert made[1]["isolation.level"] == "read_committed"
+
+
+def test_headers_that_cannot_be_shown_are_told_from_none() -> None:
+    def unreadable() -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    assert clients.headers_of(SimpleNamespace(headers=unreadable)) is clients.UNREADABLE
+    assert clients.headers_of(SimpleNamespace(headers=lambda: None)) is None
+    assert clients.headers_of(SimpleNamespace(headers=lambda: [("a", b"")])) == [("a", b"")]

@@ -16,7 +16,7 @@ from saec.dispatch.round import Worker
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.recover.report import Report
 from saec.recover.run import recover
 from saec.settings import Settings
@@ -159,8 +159,8 @@ class Scene:
             loop.close()
 
     def _is_read(self, role: str, topic: str) -> bool:
-        committed = replay.committed_offsets(self.settings, role, topic)
-        ends = replay.bounds(self.settings, topic)
+        committed = stretches.committed_offsets(self.settings, role, topic)
+        ends = stretches.bounds(self.settings, topic)
         return all(committed.get(p, -1) == kept.end for p, kept in ends.items())
 
 

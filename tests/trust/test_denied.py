@@ -34,6 +34,7 @@ WRITES = {
     "sender-sms": set[str](),
     "sender-whatsapp": set[str](),
     "sender-push": set[str](),
+    "replay": set[str](),
     "auditor": set[str](),
 }
 READS = {
@@ -47,6 +48,7 @@ READS = {
     "sender-sms": {"dispatch.sms"},
     "sender-whatsapp": {"dispatch.whatsapp"},
     "sender-push": {"dispatch.push"},
+    "replay": TOPICS,
     "auditor": {"status"},
 }
 ROLES = sorted(WRITES)

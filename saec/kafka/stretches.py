@@ -62,12 +62,22 @@ def since(settings: Settings, topic: str, at_ms: int) -> dict[int, Stretch]:
     Raises:
         BrokerUnavailableError: no answer.
     """
-    whole = bounds(settings, topic)
+    return from_instant(settings, topic, at_ms, bounds(settings, topic))
+
+
+def from_instant(
+    settings: Settings, topic: str, at_ms: int, whole: Mapping[int, Stretch]
+) -> dict[int, Stretch]:
+    """Of these stretches, what begins with the first record stamped `at_ms` or later.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
     with closing(_consumer(settings, _READER, isolation="read_uncommitted")) as consumer:
         asked = [TopicPartition(topic, partition, at_ms) for partition in whole]
-        found = _asked(consumer.offsets_for_times, asked, timeout=_TIMEOUT_S)
-    starts = {source.partition: source.offset for source in found if source.offset >= 0}
-    return {p: Stretch(starts.get(p, stretch.end), stretch.end) for p, stretch in whole.items()}
+        found = _asked(consumer.offsets_for_times, asked, timeout=_TIMEOUT_S) if asked else []
+    first = {source.partition: source.offset for source in found if source.offset >= 0}
+    return {p: Stretch(max(one.start, first.get(p, one.end)), one.end) for p, one in whole.items()}
 
 
 def committed_offsets(
