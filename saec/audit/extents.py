@@ -9,8 +9,8 @@ batch below `settled` all messages do.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from saec.kafka import replay
-from saec.kafka.replay import Stretch
+from saec.kafka import stretches
+from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 
 Place = tuple[str, int]
@@ -39,14 +39,14 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
         BrokerUnavailableError: no answer.
     """
     topics = settings.topics
-    answered = replay.committed_offsets(settings, "requests", topics.requests)
-    settled = _ends(replay.bounds(settings, topics.ledger, committed=True))
+    answered = stretches.committed_offsets(settings, "requests", topics.requests)
+    settled = _ends(stretches.bounds(settings, topics.ledger, committed=True))
     channels = {
-        name: replay.bounds(settings, name, committed=True) for name in topics.dispatch.values()
+        name: stretches.bounds(settings, name, committed=True) for name in topics.dispatch.values()
     }
-    ledger = replay.bounds(settings, topics.ledger, committed=True)
-    status = replay.bounds(settings, topics.status, committed=True)
-    requests = replay.bounds(settings, topics.requests, committed=True)
+    ledger = stretches.bounds(settings, topics.ledger, committed=True)
+    status = stretches.bounds(settings, topics.status, committed=True)
+    requests = stretches.bounds(settings, topics.requests, committed=True)
     found = [
         *_extents(topics.requests, requests, requests, answered),
         *_extents(topics.status, status, status, _ends(status)),
@@ -74,7 +74,7 @@ def _from(
 ) -> Mapping[int, Stretch]:
     if since_ms is None:
         return kept
-    later = replay.since(settings, topic, since_ms)
+    later = stretches.since(settings, topic, since_ms)
     return {p: Stretch(min(later[p].start, whole.end), whole.end) for p, whole in kept.items()}
 
 

@@ -19,7 +19,7 @@ from saec.audit.records import Page, read_pages
 from saec.audit.scope import Scope
 from saec.contracts.headers import RawHeaders
 from saec.kafka.bulk import Block, blocks
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 
 Told = Callable[[int], None]

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from saec.contracts.headers import RawHeaders
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
-from saec.kafka.replay import Stretch
+from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 
 _MOST_RECORDS = 10_000
