@@ -17,8 +17,13 @@ Flags = NDArray[np.bool_]
 Octets = NDArray[np.uint8]
 
 # Behind the last value, so that what reads a little too far reads zeros and is found out later.
-_PADDING = bytes(16)
+_PADDING = bytes(64)
 _INLINE_BYTES = 12
+_UUID_CHARS, _HYPHEN, _NO_DIGIT = 36, ord("-"), 255
+_HYPHENS = [8, 13, 18, 23]
+_HEXADECIMAL = [place for place in range(_UUID_CHARS) if place not in _HYPHENS]
+_DIGIT = np.full(256, _NO_DIGIT, np.uint8)
+_DIGIT[list(b"0123456789abcdef")] = range(16)
 _MOST_SHIFT = 63  # of a varint's seven bits; the tenth byte holds one
 
 
@@ -275,6 +280,20 @@ def text_lists(cursor: Cursor, lists: Lists) -> pa.Array:
 def octets(cursor: Cursor, spans: Spans) -> pa.Array:
     """What stands in these spans, as bytes that share the cursor's buffer."""
     return _views(cursor, spans, pa.binary_view())
+
+
+def uuids(cursor: Cursor, spans: Spans) -> pa.Array:
+    """The UUIDs of their canonical texts; null where there is no such text."""
+    size = np.where(spans.size == _UUID_CHARS, _UUID_CHARS, -1)
+    text = _first(cursor, np.where(size < 0, 0, spans.start), _UUID_CHARS)
+    digits = _DIGIT[text[:, _HEXADECIMAL]]
+    good = (
+        (size > 0) & (digits < _NO_DIGIT).all(axis=1) & (text[:, _HYPHENS] == _HYPHEN).all(axis=1)
+    )
+    raw = np.ascontiguousarray(digits[:, ::2] << 4 | digits[:, 1::2])
+    valid = None if good.all() else pa.py_buffer(np.packbits(good, bitorder="little"))
+    found = pa.Array.from_buffers(pa.binary(16), len(size), [valid, pa.py_buffer(raw)])
+    return pa.ExtensionArray.from_storage(pa.uuid(), found)
 
 
 def numbers(values: Longs, absent: Flags | None = None) -> pa.Array:

@@ -69,7 +69,7 @@ _INSERT = {
     """,
     "dispatch_message": """
         INSERT INTO sent
-        SELECT topic, partition, "offset", stamped_ms, TRY_CAST(message_id AS UUID), content_no,
+        SELECT topic, partition, "offset", stamped_ms, message_id, content_no,
                hash(customer_id),
                key = encode(coalesce(customer_id, request_id)) AND channel = topic
                    AND addressed = (topic <> 8),

@@ -169,7 +169,7 @@ def _dispatch(cursor: Cursor) -> tuple[Columns, Columns]:
     bits = np.array(_bits("dispatch_message"))
     known = (channel >= 0) & (channel < len(bits))
     rows = {
-        "message_id": columns.texts(cursor, message_id),
+        "message_id": columns.uuids(cursor, message_id),
         "customer_id": columns.texts(cursor, customer),
         "channel": columns.numbers(bits[np.where(known, channel, 0)]),
         "addressed": pa.array(address.size >= 0),
