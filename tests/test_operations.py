@@ -11,11 +11,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 # What only commands say, not processes.
-COMMANDS = {"cli", "demo", "doctor", "recover", "embedded", "supervise"}
+COMMANDS = {"cli", "demo", "doctor", "history", "recover", "embedded", "supervise"}
 COMMAND_MODULES = {
     "kafka/publish.py",
     "kafka/follow.py",
     "kafka/replay.py",
+    "kafka/seek.py",
     "kafka/survey.py",
     "kafka/acls.py",
 }

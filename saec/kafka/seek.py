@@ -1,7 +1,8 @@
 """Finds records by where they stand, or by key and instant, without reading whole topics.
 
 Invariant: no group is joined, nothing is committed, and nothing is read outside of the stretches
-that were asked for; their ends are known beforehand, so a pause is never taken for an end.
+that were asked for; their ends are known beforehand, so a pause is never taken for an end, and a
+transaction that is just being committed is waited for.
 """
 
 import time
@@ -27,6 +28,8 @@ from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.2
+# Kafka looks for transactions that were left open every so often.
+_STABLE_EXTRA_S = 20.0
 
 
 class Partition(NamedTuple):
@@ -62,9 +65,15 @@ class Seeker:
     def __init__(self, settings: Settings) -> None:
         self.records_read = 0
         self._partitions: dict[str, list[Partition]] = {}
+        self._bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
+        group = settings.group_id("reader")
+        # Offsets as all readers see them: the end marks of a transaction come a little after its
+        # producer was told that it is committed.
+        level = {"isolation.level": "read_uncommitted"}
+        self._lookup: Any = clients.consumer(settings, group, **level)
         self._consumer: Any = clients.consumer(
             settings,
-            settings.group_id("reader"),
+            group,
             **{
                 "enable.partition.eof": True,
                 # Mostly a few records are wanted: little is fetched ahead, and the client, which
@@ -79,7 +88,7 @@ class Seeker:
     def partitions(self, topic: str) -> list[Partition]:
         """Every partition of a topic, as many as it has now."""
         if topic not in self._partitions:
-            listed = _asked(self._consumer.list_topics, topic, timeout=_TIMEOUT_S).topics[topic]
+            listed = _asked(self._lookup.list_topics, topic, timeout=_TIMEOUT_S).topics[topic]
             if listed.error is not None:
                 raise BrokerUnavailableError(f"the partitions of {topic}: {listed.error}")
             found = [Partition(topic, number) for number in sorted(listed.partitions)]
@@ -96,7 +105,7 @@ class Seeker:
         return {Partition(topic, murmur2(key.encode(), count)) for key in keys}
 
     def kept(self, places: Iterable[Partition]) -> dict[Partition, Reach]:
-        """All that is kept of these partitions and committed."""
+        """All that is kept of these partitions."""
         wanted = set(places)
         oldest = self._offsets(wanted, OFFSET_BEGINNING)
         ends = self._offsets(wanted, OFFSET_END)
@@ -144,8 +153,12 @@ class Seeker:
         while left:
             message = _asked(self._consumer.poll, _POLL_S)
             if message is None:
-                if time.monotonic() - silent_since_s > _TIMEOUT_S:
-                    raise BrokerUnavailableError(f"nothing came of {sorted(left)}")
+                if time.monotonic() - silent_since_s > self._bound_s:
+                    topic, number = min(left)
+                    raise BrokerUnavailableError(
+                        f"{topic}/{number}: nothing came for {self._bound_s:.0f} s; a transaction "
+                        "may hang in it: `saec doctor` shows that"
+                    )
                 continue
             silent_since_s = time.monotonic()
             record = self._taken(message, left)
@@ -156,6 +169,7 @@ class Seeker:
     def close(self) -> None:
         """Stop reading."""
         self._consumer.close()
+        self._lookup.close()
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +205,7 @@ class Seeker:
         asked = [TopicPartition(*place, at_ms) for place in places]
         if not asked:
             return {}
-        found = _asked(self._consumer.offsets_for_times, asked, timeout=_TIMEOUT_S)
+        found = _asked(self._lookup.offsets_for_times, asked, timeout=_TIMEOUT_S)
         for source in found:
             if source.error is not None:
                 raise BrokerUnavailableError(f"the offsets of {source.topic}: {source.error}")

@@ -8,7 +8,7 @@ from saec.errors import BrokerUnavailableError
 from tests.cli.conftest import Run
 
 COMMANDS = [
-    "init", "up", "demo", "submit", "cancel", "status", "pending", "tail", "settings",
+    "init", "up", "demo", "submit", "cancel", "status", "history", "pending", "tail", "settings",
     "customers load", "customers erase", "doctor", "recover",
 ]  # fmt: skip
 

@@ -95,7 +95,8 @@ def delete_all(settings: Settings, *topics: str) -> None:
 
 def widen(settings: Settings, topic: str, partitions: int) -> None:
     """Add partitions, so that keys lead elsewhere."""
-    for made in admin(settings).create_partitions([NewPartitions(topic, partitions)]).values():
+    client = admin(settings)
+    for made in client.create_partitions([NewPartitions(topic, partitions)]).values():
         made.result(TIMEOUT_S)
 
 

@@ -187,18 +187,20 @@ def test_a_cancel_by_somebody_else(told: Told) -> None:
 
 def test_a_cancel_that_stopped_a_part(make_told: MakeTold) -> None:
     told = make_told(slice_recipients=1)
-    request_id = told.ask(customers=["ana", "bia", "caio"])
+    customers = [f"c{number}" for number in range(6)]
+    told.scene.register(*customers)
+    request_id = told.ask(customers=customers)
     worker = told.scene.worker(dispatch_batch_messages=1)
-    drive(worker, until=lambda: told.scene.installed.pending() < 3)
+    drive(worker, until=lambda: told.scene.installed.pending() < 6)
     told.scene.close(worker, killed=True)
     told.cancel(request_id)
     told.scene.dispatch()
     story = told.of(request_id)
     (answer,) = [a for a in some(story, Answered) if a.status == "CANCELLED"]
     stopped = (answer.counts or {})["messages_stopped"]
-    assert 0 < stopped < 3
-    assert slices(story) == list(range(3 - stopped))
-    assert len(messages(story)) == 3 - stopped
+    assert 0 < stopped < 6
+    assert slices(story) == list(range(6 - stopped))
+    assert len(messages(story)) == 6 - stopped
     assert remarks(story) == []
 
 

@@ -35,6 +35,7 @@ WRITES = {
     "sender-whatsapp": set[str](),
     "sender-push": set[str](),
     "auditor": set[str](),
+    "historian": set[str](),
 }
 READS = {
     "init": set[str](),
@@ -48,6 +49,7 @@ READS = {
     "sender-whatsapp": {"dispatch.whatsapp"},
     "sender-push": {"dispatch.push"},
     "auditor": {"status"},
+    "historian": {"requests", *CHANNELS, "status", "ledger"},
 }
 ROLES = sorted(WRITES)
 PROCESSES = ("requests", "customers", "dispatch")
