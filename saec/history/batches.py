@@ -18,7 +18,7 @@ from saec.contracts.ledger import (
     decode_ledger,
 )
 from saec.contracts.rejected import RejectedError
-from saec.history.events import Place, Remark, Why
+from saec.history.events import Place, Remark, Why, many
 from saec.history.margins import CLOCKS_MS, MOST_RECORDS
 from saec.kafka.records import Incoming
 from saec.kafka.seek import Partition, Reach, Seeker
@@ -124,15 +124,16 @@ def _find_applied(
     left = gone - batches.messages
     if left <= 0:
         return
-    what = f"{left:,} messages were dispatched or skipped"
+    what = f"{many(left)} dispatched or skipped:"
+    where = f"{shard.topic}/{shard.number}"
     if reach.cut:
-        what, why = f"{what}; the ledger records of that are no longer kept", Why.NO_LONGER_KEPT
+        what, why = f"{what} that part of {where} is no longer kept", Why.NO_LONGER_KEPT
     elif read >= MOST_RECORDS:
-        what += f", but not in the {read:,} records of the ledger that follow the due instant"
+        what += f" not in the {read:,} records of {where} from offset {reach.start} on"
         why = Why.NOT_READ_FURTHER
     else:
-        where = f"{shard.topic}/{shard.number} from offset {reach.start:,} to {reach.end:,}"
-        what, why = f"{what}, but no batch in {where} says so", Why.CONTRADICTION
+        what += f" no batch in {where} from offset {reach.start} up to {reach.end} says so"
+        why = Why.CONTRADICTION
     batches.remarks.append(Remark(max(account.due_at_ms, account.accepted_at_ms), why, what))
 
 

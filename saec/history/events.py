@@ -145,6 +145,12 @@ class Remark:
 
 Event = Asked | CancelAsked | Answered | Dispatched | Skipped | Pending | Remark
 
+
+def many(messages: int) -> str:
+    """`1 message`, `2,000 messages`."""
+    return f"{messages:,} message{'' if messages == 1 else 's'}"
+
+
 _ORDER = (Asked, CancelAsked, Answered, Dispatched, Skipped, Pending, Remark)
 
 

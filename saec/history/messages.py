@@ -14,7 +14,7 @@ from saec.contracts.dispatch import DispatchMessage, decode_dispatch
 from saec.contracts.events import Channel
 from saec.contracts.rejected import RejectedError
 from saec.history.batches import Batch, stretch, windows
-from saec.history.events import Place, Remark, Sent, Why
+from saec.history.events import Place, Remark, Sent, Why, many
 from saec.history.margins import CLOCKS_MS, CLOSE_MS
 from saec.kafka.records import Incoming
 from saec.kafka.seek import Partition, Seeker
@@ -130,11 +130,11 @@ def _decoded(record: Incoming, request_id: UUID) -> DispatchMessage | None:
 def _differences(batch: Batch, messages: Messages, cut: set[Batch]) -> Iterator[Remark]:
     missing, at_ms = messages.missing(batch), batch.dispatched_at_ms
     if missing > 0 and batch in cut:
-        what = f"{missing:,} messages of batch {batch.batch_no} are no longer kept"
+        what = f"{many(missing)} of batch {batch.batch_no}: no longer kept"
         yield Remark(at_ms, Why.NO_LONGER_KEPT, what)
     elif missing:
-        many = "not in the channel topics" if missing > 0 else "more than the ledger says"
-        what = f"{abs(missing):,} messages of batch {batch.batch_no} are {many}"
+        how = "not in the channel topics" if missing > 0 else "more than the ledger says"
+        what = f"{many(abs(missing))} of batch {batch.batch_no}: {how}"
         yield Remark(at_ms, Why.CONTRADICTION, what, batch.place)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from saec.contracts.decode import decode_request
-from saec.contracts.events import CancelRequested, ScheduleRequested
+from saec.contracts.events import CancelRequested, Channel, ScheduleRequested
 from saec.contracts.rejected import RejectedError
 from saec.history.events import Asked, CancelAsked, Place
 from saec.kafka.records import Incoming
@@ -56,7 +56,7 @@ def asked(source: Source) -> Asked | CancelAsked:
                 event.requester,
                 event.campaign_id,
                 event.channels,
-                len(event.customers) or 1,
+                len(event.customers) + (Channel.PUSH in event.channels),
                 event.due_at_ms,
                 event.expires_at_ms,
             )

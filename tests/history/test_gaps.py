@@ -72,7 +72,7 @@ def test_messages_that_retention_deleted_are_not_said_to_be_missing(told: Told) 
     story = told.of(request_id)
     assert slices(story) == [0, 1]
     assert messages(story) == []
-    assert remarks(story) == [("no_longer_kept", "2 messages of batch 1 are no longer kept")]
+    assert remarks(story) == [("no_longer_kept", "2 messages of batch 1: no longer kept")]
     assert not story.contradicts
 
 
@@ -96,7 +96,7 @@ def test_a_ledger_that_retention_deleted_hides_batches_but_not_skips(told: Told)
     assert skips(story) == {(0, "EMAIL", "unknown_customer", 1)}
     assert [skip.at_ms for skip in some(story, Skipped)] == [None]
     assert kinds(story) == {"no_longer_kept"}
-    assert "2 messages were dispatched or skipped" in remarks(story)[0][1]
+    assert "2 messages dispatched or skipped" in remarks(story)[0][1]
 
 
 def test_a_request_whose_record_is_gone_is_told_by_the_database(told: Told) -> None:
@@ -118,9 +118,7 @@ def test_a_message_that_is_missing_is_a_contradiction(told: Told) -> None:
     request_id = told.ask()
     forge(told, request_id)
     story = told.of(request_id)
-    assert remarks(story) == [
-        ("contradiction", "1 messages of batch 1 are not in the channel topics")
-    ]
+    assert remarks(story) == [("contradiction", "1 message of batch 1: not in the channel topics")]
     assert story.contradicts
 
 
@@ -137,7 +135,7 @@ def test_a_message_beyond_what_the_ledger_says_is_one_too(told: Told) -> None:
         partition=other.partition,
     )
     (remark,) = remarks(told.of(request_id))
-    assert remark == ("contradiction", "1 messages of batch 1 are more than the ledger says")
+    assert remark == ("contradiction", "1 message of batch 1: more than the ledger says")
 
 
 def test_a_message_that_stands_twice_is_a_contradiction(told: Told) -> None:
@@ -162,7 +160,7 @@ def test_a_dispatch_that_no_batch_names_is_a_contradiction(told: Told) -> None:
     told.scene.installed.execute("DELETE FROM pending")
     ((kind, what),) = remarks(told.of(request_id))
     assert kind == "contradiction"
-    assert "1 messages were dispatched or skipped, but no batch in" in what
+    assert "1 message dispatched or skipped: no batch in" in what
 
 
 def test_a_slice_in_two_batches_is_a_contradiction(make_told: MakeTold) -> None:
