@@ -27,7 +27,7 @@ from saec.kafka.records import Incoming
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
-_POLL_S = 0.2
+_POLL_S = 0.02
 # Kafka looks for transactions that were left open every so often.
 _STABLE_EXTRA_S = 20.0
 
@@ -149,18 +149,7 @@ class Seeker:
         self._consumer.assign([TopicPartition(*place, wanted[place].start) for place in left])
         # A partition that was read to its end before is still paused: that outlives an assignment.
         self._consumer.resume([TopicPartition(*place) for place in left])
-        silent_since_s = time.monotonic()
-        while left:
-            message = _asked(self._consumer.poll, _POLL_S)
-            if message is None:
-                if time.monotonic() - silent_since_s > self._bound_s:
-                    topic, number = min(left)
-                    raise BrokerUnavailableError(
-                        f"{topic}/{number}: nothing came for {self._bound_s:.0f} s; a transaction "
-                        "may hang in it: `saec doctor` shows that"
-                    )
-                continue
-            silent_since_s = time.monotonic()
+        for message in self._arriving(left):
             record = self._taken(message, left)
             if record is not None:
                 self.records_read += 1
@@ -181,6 +170,26 @@ class Seeker:
         _traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _arriving(self, left: Mapping[Partition, int]) -> Iterator[Any]:
+        """What the client hears, until nothing is left."""
+        heard, silent_since_s = False, time.monotonic()
+        while left:
+            message = _asked(self._consumer.poll, _POLL_S)
+            if message is not None:
+                heard, silent_since_s = True, time.monotonic()
+                yield message
+                continue
+            if not heard:
+                # The client's threads would begin to fetch up to a second later; a question to
+                # the same brokers wakes them.
+                _asked(self._consumer.offsets_for_times, _ends_of(left), timeout=_TIMEOUT_S)
+            if time.monotonic() - silent_since_s > self._bound_s:
+                topic, number = min(left)
+                raise BrokerUnavailableError(
+                    f"{topic}/{number}: nothing came for {self._bound_s:.0f} s; a transaction may "
+                    "hang in it: `saec doctor` shows that"
+                )
 
     def _taken(self, message: Any, left: dict[Partition, int]) -> Incoming | None:
         """The record, if it is in its stretch; takes those out of `left` whose end was reached."""
@@ -210,6 +219,10 @@ class Seeker:
             if source.error is not None:
                 raise BrokerUnavailableError(f"the offsets of {source.topic}: {source.error}")
         return {Partition(source.topic, source.partition): source.offset for source in found}
+
+
+def _ends_of(places: Iterable[Partition]) -> list[TopicPartition]:
+    return [TopicPartition(*place, OFFSET_END) for place in places]
 
 
 def _or(offset: int | None, end: int) -> int:
