@@ -5,7 +5,7 @@ its last record in the ledger. Invariant: a message that is missing is said to b
 nothing that could hold it was deleted.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -25,6 +25,7 @@ class Messages:
     """What stands in the channel topics: by the instant of the batch, each place once."""
 
     by_instant: dict[int, dict[Place, Sent]] = field(default_factory=lambda: defaultdict(dict))
+    sent_at: Counter[int] = field(default_factory=Counter)
     remarks: list[Remark] = field(default_factory=list)
 
     def of(self, batch: Batch) -> tuple[Sent, ...]:
@@ -40,7 +41,9 @@ class Messages:
 
     def missing(self, batch: Batch) -> int:
         """How many that the ledger names were not found; negative: too many were."""
-        return batch.sent - len({sent.message_id for sent in self._of(batch)})
+        # By the instant: two batches of one shard would have to be read in the same millisecond.
+        at_ms = batch.dispatched_at_ms
+        return self.sent_at[at_ms] - len({sent.message_id for sent in self._of(batch)})
 
     def _of(self, batch: Batch) -> Iterable[Sent]:
         return self.by_instant.get(batch.dispatched_at_ms, {}).values()
@@ -68,6 +71,8 @@ def find_messages(
     """
     messages = Messages()
     sending = [batch for batch in batches if batch.sent]
+    for batch in sending:
+        messages.sent_at[batch.dispatched_at_ms] += batch.sent
     _read(seeker, wanted, _likely(seeker, wanted), sending, CLOSE_MS, messages)
     short = [batch for batch in sending if messages.missing(batch) > 0]
     cut = _read(seeker, wanted, _everywhere(seeker, wanted), short, CLOCKS_MS, messages)
