@@ -6,6 +6,9 @@ from uuid import UUID
 
 import pytest
 
+from saec.contracts import dispatch
+from saec.contracts.dispatch import decode_dispatch
+from saec.contracts.events import Channel
 from saec.contracts.ledger import (
     BatchCommitted,
     BatchOpened,
@@ -191,6 +194,78 @@ def test_an_answer_that_was_never_given_is_a_contradiction(told: Told) -> None:
     ((kind, what),) = remarks(told.of(request_id))
     assert kind == "contradiction"
     assert what.startswith("the answer to ")
+
+
+def test_a_message_of_no_batch_is_a_contradiction(told: Told) -> None:
+    request_id = told.sent()
+    (sent,) = whole(told, told.settings.topics.dispatch["EMAIL"])
+    message = decode_dispatch(sent.value or b"")
+    head = dispatch.recipient_head(message.message_id, "ana", Channel.EMAIL, "ana@example.com")
+    tail = dispatch.slice_tail(
+        message.dispatched_at_ms + 1,
+        request_id,
+        None,
+        "tests",
+        message.due_at_ms,
+        None,
+        dispatch.encode_message(message.message),
+    )
+    plant(
+        told.settings,
+        sent.topic,
+        [(b"ana", head + tail)],
+        timestamp=sent.appended_at_ms,
+        partition=sent.partition,
+    )
+    ((kind, what),) = remarks(told.of(request_id))
+    assert kind == "contradiction"
+    assert what.endswith("and no batch in the ledger holds it")
+
+
+def test_another_record_where_the_request_should_stand_is_a_contradiction(told: Told) -> None:
+    request_id, other = told.ask(due_in_ms=HOUR_MS), told.ask(due_in_ms=HOUR_MS)
+    told.scene.installed.execute(
+        "UPDATE requests r SET source_partition = o.source_partition, "
+        f"source_offset = o.source_offset FROM requests o WHERE o.request_id = '{other}' "
+        f"AND r.request_id = '{request_id}'"
+    )
+    story = told.of(request_id)
+    assert "holds another record: was the topic recreated?" in remarks(story)[0][1]
+    assert story.contradicts
+
+
+# What is too far away
+
+
+def test_a_batch_beyond_the_bound_is_not_said_to_be_missing(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request_id = told.sent()
+    monkeypatch.setattr("saec.history.batches.MOST_RECORDS", 1)  # BatchOpened
+    story = told.of(request_id)
+    assert kinds(story) == {"not_read_further"}
+    assert not story.contradicts
+
+
+def test_an_answer_beyond_the_bound_is_not_said_to_be_missing(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later_ms = told.scene.installed.now_ms() + HOUR_MS // 2
+    for partition in range(told.settings.partitions):
+        junk = [(b"x", b"x")] * 5
+        plant(
+            told.settings,
+            told.settings.topics.status,
+            junk,
+            partition=partition,
+            timestamp=later_ms,
+        )
+    request_id = told.ask(due_in_ms=HOUR_MS)
+    assert kinds(told.of(request_id)) == set()
+    monkeypatch.setattr("saec.history.answers.MOST_RECORDS", 5)
+    story = told.of(request_id)
+    assert kinds(story) == {"not_read_further"}
+    assert statuses(story) == ["ACCEPTED"]  # as PostgreSQL knows
 
 
 # Foreign records

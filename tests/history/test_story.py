@@ -130,6 +130,15 @@ def test_pending_slices_are_still_to_come(make_told: MakeTold) -> None:
     assert not any(slice_.claimed for slice_ in some(story, Pending))
 
 
+def test_a_slice_that_a_batch_has_is_on_its_way(told: Told) -> None:
+    request_id = told.ask()
+    told.scene.installed.execute(
+        "INSERT INTO claims SELECT shard, 1, ARRAY[seq] FROM pending LIMIT 1"
+    )
+    (slice_,) = some(told.of(request_id), Pending)
+    assert slice_.claimed
+
+
 def test_a_batch_that_is_not_applied_yet_is_dispatched_and_not_pending(told: Told) -> None:
     request_id = told.ask()
     worker = told.scene.worker()
