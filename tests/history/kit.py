@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from saec.history import Story, story
 from saec.history.events import Answered, Dispatched, Event, Pending, Remark, Sent, Skipped
 from saec.settings import Settings
+from tests.outages.grounds import wait_until
 from tests.recover.scene import Scene
 
 _Event = TypeVar("_Event", bound=Event)
@@ -98,6 +99,11 @@ def widen(settings: Settings, topic: str, partitions: int) -> None:
     client = admin(settings)
     for made in client.create_partitions([NewPartitions(topic, partitions)]).values():
         made.result(TIMEOUT_S)
+
+    def shown() -> int:
+        return len(client.list_topics(timeout=TIMEOUT_S).topics[topic].partitions)
+
+    wait_until(lambda: shown() == partitions)
 
 
 def plant(
