@@ -64,7 +64,7 @@ def forge(told: Told, request_id: UUID, *, messages_sent: int = 1) -> None:
     ledger = told.settings.topics.ledger
     plant(told.settings, ledger, [(b"k", encode_ledger(r)) for r in records], partition=shard)
     told.scene.installed.execute("DELETE FROM pending")
-    told.scene.installed.execute(f"UPDATE shards SET ledger_offset = 2 WHERE shard = {shard}")
+    told.scene.installed.execute(f"UPDATE shards SET ledger_offset = 9 WHERE shard = {shard}")
 
 
 # Retention
@@ -283,6 +283,15 @@ def test_foreign_records_change_nothing(told: Told, value: bytes | None) -> None
             junk = [(str(request_id).encode(), marked), (None, marked), (b"ana", value)]
             plant(told.settings, topic, junk, partition=partition)
     assert told.of(request_id).events == calm.events
+
+
+def test_a_foreign_record_in_the_ledger_hides_nothing_behind_it(told: Told) -> None:
+    request_id = told.ask()
+    shard = shard_of(request_id, told.settings.shards)
+    junk = [(b"k", request_id.bytes), (None, b"\xc3\x01" + request_id.bytes), (None, None)]
+    plant(told.settings, told.settings.topics.ledger, junk, partition=shard)
+    forge(told, request_id)
+    assert slices(told.of(request_id)) == [0]
 
 
 def test_a_false_answer_cannot_lead_anywhere(told: Told) -> None:
