@@ -28,6 +28,14 @@ from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
 _POLL_S = 0.02
+_AGAIN_S = 0.1
+# Of a partition that is new, or moves to another broker.
+_PASSING = {
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - its public name
+}
 # Kafka looks for transactions that were left open every so often.
 _STABLE_EXTRA_S = 20.0
 
@@ -195,7 +203,7 @@ class Seeker:
         """The record, if it is in its stretch; takes those out of `left` whose end was reached."""
         error, at = message.error(), message.offset()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            if not error.retriable():
+            if not error.retriable() and error.code() not in _PASSING:
                 raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
             return None
         place = Partition(message.topic(), message.partition())
@@ -214,11 +222,15 @@ class Seeker:
         asked = [TopicPartition(*place, at_ms) for place in places]
         if not asked:
             return {}
-        found = _asked(self._lookup.offsets_for_times, asked, timeout=_TIMEOUT_S)
-        for source in found:
-            if source.error is not None:
-                raise BrokerUnavailableError(f"the offsets of {source.topic}: {source.error}")
-        return {Partition(source.topic, source.partition): source.offset for source in found}
+        until_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            found = _asked(self._lookup.offsets_for_times, asked, timeout=_TIMEOUT_S)
+            failed = next((source for source in found if source.error is not None), None)
+            if failed is None:
+                return {Partition(tp.topic, tp.partition): tp.offset for tp in found}
+            if failed.error.code() not in _PASSING or time.monotonic() > until_s:
+                raise BrokerUnavailableError(f"the offsets of {failed.topic}: {failed.error}")
+            time.sleep(_AGAIN_S)
 
 
 def _ends_of(places: Iterable[Partition]) -> list[TopicPartition]:
@@ -230,10 +242,15 @@ def _or(offset: int | None, end: int) -> int:
 
 
 def _asked(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return call(*args, **kwargs)
-    except KafkaException as error:
-        raise BrokerUnavailableError(f"no answer from Kafka: {error.args[0].str()}") from None
+    until_s = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return call(*args, **kwargs)
+        except KafkaException as error:
+            said = error.args[0]
+            if said.code() not in _PASSING or time.monotonic() > until_s:
+                raise BrokerUnavailableError(f"no answer from Kafka: {said.str()}") from None
+        time.sleep(_AGAIN_S)
 
 
 def _incoming(message: Any) -> Incoming:
