@@ -11,12 +11,16 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/operations.md").read_text("utf-8")
 # What only commands say, not processes.
-COMMANDS = {"cli", "demo", "doctor", "recover", "replay", "embedded", "supervise"}
+COMMANDS = {
+    "cli", "demo", "doctor", "history", "audit", "recover", "replay", "embedded", "supervise"
+}  # fmt: skip
 COMMAND_MODULES = {
     "kafka/publish.py",
     "kafka/follow.py",
+    "kafka/bulk.py",
     "kafka/limits.py",
     "kafka/stretches.py",
+    "kafka/seek.py",
     "kafka/survey.py",
     "kafka/acls.py",
 }

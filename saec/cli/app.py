@@ -14,6 +14,7 @@ from saec.cli.customers import customers
 from saec.cli.demo import demo_command
 from saec.cli.doctor import doctor_command
 from saec.cli.errors import EXIT_CODES, Commands
+from saec.cli.history import history_command
 from saec.cli.init import init_command
 from saec.cli.pending import pending_command
 from saec.cli.recover import recover_command
@@ -40,6 +41,7 @@ app.command("demo")(demo_command)
 app.command("submit")(submit_command)
 app.command("cancel")(cancel_command)
 app.command("status")(status_command)
+app.command("history")(history_command)
 app.command("pending")(pending_command)
 app.command("tail")(tail_command)
 app.command("audit")(audit_command)

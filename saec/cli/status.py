@@ -31,7 +31,7 @@ def status_command(
 
     Example: `saec status 6d1f0c1e-2a55-4c3e-9a39-0f1f1d6d8f10`
     """
-    wanted = _uuid(request_id)
+    wanted = parse_id(request_id)
     account = _read(load_settings(), wanted)
     if account is None:
         output.error(
@@ -45,7 +45,8 @@ def status_command(
         _show(account)
 
 
-def _uuid(text: str) -> UUID:
+def parse_id(text: str) -> UUID:
+    """The id that was given. Raises InputError: it is none."""
     try:
         return canonical_uuid(text)
     except ValueError:

@@ -75,6 +75,11 @@ def _rules(settings: Settings) -> Iterator[_Line]:
         yield "auditor", "topic", internal, ("Describe", "DescribeConfigs"), False
     yield "auditor", "topic", names.status, ("Read",), False
     yield "auditor", "group", prefix, ("Describe",), True
+    # It reads messages, and with them addresses: no right that the auditor should have.
+    yield "historian", "topic", prefix, ("Describe",), True
+    for topic in (names.requests, *names.dispatch.values(), names.status, names.ledger):
+        yield "historian", "topic", topic, ("Read",), False
+    yield "historian", "group", settings.group_id("reader"), ("Describe",), False
 
 
 def _dispatch(settings: Settings) -> Iterator[_Line]:

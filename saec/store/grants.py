@@ -37,8 +37,9 @@ TABLES = {
     | {
         "requests": "SELECT",
         # Without customers and message.
-        "pending": "SELECT (shard, lane, due_at_ms, seq, request_id, channels, recipients, "
-        "messages)",
+        "pending": "SELECT (shard, lane, due_at_ms, seq, request_id, slice_no, channels, "
+        "recipients, messages)",
+        "claims": "SELECT",
         "cancels": "SELECT",
         "skips": "SELECT",
         "shards": "SELECT",

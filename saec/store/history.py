@@ -1,4 +1,4 @@
-"""What the tables tell about requests: the queries behind `saec status` and `saec pending`.
+"""What the tables tell about requests: behind `saec status`, `saec pending`, `saec history`.
 
 Invariant: an account of a request adds up, because it is read in one snapshot: total = pending +
 skipped + cancelled + sent. What is on its way at that moment still counts as pending.
@@ -11,7 +11,9 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from saec.contracts.events import Channel, Lane, bits_to_channels
+from saec.store.cancels import CancelRow, read_answers
 from saec.store.engine import count, rows
+from saec.store.shards import shard_of
 
 
 class State(StrEnum):
@@ -71,6 +73,44 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A slice that is pending; `claimed`: a batch that is on its way names it."""
+
+    slice_no: int
+    channels: tuple[Channel, ...]
+    recipients: int
+    messages: int
+    claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSkipped:
+    """Messages of a slice that could not go out by a channel, and why (a reason code)."""
+
+    slice_no: int
+    channel: Channel
+    reason: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """A request, and what leads to its traces in Kafka.
+
+    `source` is partition and offset of its record. Batches before `ledger_offset` of its shard are
+    applied: their slices are not in `waiting`.
+    """
+
+    account: Account
+    source: tuple[int, int]
+    shard: int
+    ledger_offset: int
+    waiting: tuple[Waiting, ...]
+    skips: tuple[SliceSkipped, ...]
+    cancels: tuple[CancelRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PendingHour:
     """What is due in the hour from `hour_ms` on, by lane and channel."""
 
@@ -94,6 +134,20 @@ _SKIPS = """
     SELECT channel, reason, sum(messages)::int FROM skips WHERE request_id = %(id)s::uuid
     GROUP BY channel, reason ORDER BY channel, reason
 """
+_TRACES = """
+    SELECT source_partition, source_offset,
+           (SELECT ledger_offset FROM shards WHERE shard = %(shard)s)
+    FROM requests WHERE request_id = %(id)s::uuid
+"""
+_WAITING = """
+    SELECT slice_no, channels, recipients, messages,
+           EXISTS (SELECT FROM claims c WHERE c.shard = p.shard AND p.seq = ANY(c.seqs))
+    FROM pending p WHERE request_id = %(id)s::uuid ORDER BY slice_no
+"""
+_SLICE_SKIPS = """
+    SELECT slice_no, channel, reason, messages FROM skips WHERE request_id = %(id)s::uuid
+    ORDER BY slice_no, channel, reason
+"""
 # Every slice's recipients are reached once by each of its channels.
 _PENDING = """
     SELECT due_at_ms / 3600000 * 3600000 AS hour_ms, lane, bit,
@@ -116,6 +170,27 @@ def read_account(connection: Connection, request_id: UUID) -> Account | None:
         for bit, reason, messages in rows(connection, _SKIPS, id=str(request_id))
     )
     return Account(request_id, bits_to_channels(channels), _LANES[lane], skips, *rest)
+
+
+def read_trail(connection: Connection, request_id: UUID, shards: int) -> Trail | None:
+    """One request with its traces, None if it is not stored. The caller opens a snapshot."""
+    account = read_account(connection, request_id)
+    if account is None:
+        return None
+    asked = {"id": str(request_id)}
+    shard = shard_of(request_id, shards)
+    partition, offset, ledger_offset = rows(connection, _TRACES, shard=shard, **asked)[0]
+    waiting = tuple(
+        Waiting(slice_no, bits_to_channels(channels), *rest)
+        for slice_no, channels, *rest in rows(connection, _WAITING, **asked)
+    )
+    skips = tuple(
+        SliceSkipped(slice_no, _channel(bit), *rest)
+        for slice_no, bit, *rest in rows(connection, _SLICE_SKIPS, **asked)
+    )
+    given = read_answers(connection, [request_id])
+    cancels = tuple(sorted(given, key=lambda row: (row.source_partition, row.source_offset)))
+    return Trail(account, (partition, offset), shard, ledger_offset, waiting, skips, cancels)
 
 
 def read_pending(connection: Connection) -> list[PendingHour]:

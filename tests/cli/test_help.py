@@ -8,8 +8,8 @@ from saec.errors import BrokerUnavailableError
 from tests.cli.conftest import Run
 
 COMMANDS = [
-    "init", "up", "demo", "submit", "cancel", "status", "pending", "tail", "settings",
-    "customers load", "customers erase", "doctor", "recover", "replay",
+    "init", "up", "demo", "submit", "cancel", "status", "history", "pending", "tail", "settings",
+    "customers load", "customers erase", "doctor", "audit", "recover", "rebuild", "replay",
 ]  # fmt: skip
 
 

@@ -56,13 +56,14 @@ class Scene:
         producer.flush(10)
         return placed[0].partition(), placed[0].offset()
 
-    def register(self, *customers: str) -> None:
+    def register(self, *customers: str, **fields: object) -> None:
         """Register customers, and have them stored."""
         for customer in customers:
             value = {
                 "type": "saec.v1.CustomerRegistered",
                 "id": customer,
                 "email": f"{customer}@example.com",
+                **fields,
             }
             self.publish(self.settings.topics.customers, value, customer)
         self.take_customers()
@@ -90,9 +91,9 @@ class Scene:
         self.publish(self.settings.topics.requests, value, str(request_id), partition)
         return request_id
 
-    def cancel(self, request_id: uuid.UUID) -> None:
+    def cancel(self, request_id: uuid.UUID, requester: str = "tests") -> None:
         """Publish a cancel."""
-        value = {"type": "saec.v1.CancelRequested", "id": str(request_id), "requester": "tests"}
+        value = {"type": "saec.v1.CancelRequested", "id": str(request_id), "requester": requester}
         self.publish(self.settings.topics.requests, value, str(request_id))
 
     def take_requests(self) -> None:

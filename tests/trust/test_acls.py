@@ -25,6 +25,7 @@ from saec.contracts.status import Status, decode_status
 from saec.doctor.examine import examine
 from saec.doctor.findings import Level
 from saec.embedded.kafka import console_tool
+from saec.history import story
 from saec.kafka import publish
 from saec.kafka.acls import rules
 from saec.kafka.follow import Beginning, read_whole
@@ -124,6 +125,8 @@ def test_all_work_as_themselves_from_request_to_sender(as_role: AsRole, tmp_path
         worse = [f for f in said.findings if f.level is Level.ERROR]
         assert worse == []
         assert {f.check for f in said.findings if f.level is Level.WARNING} == {"replication"}
+        told = story(as_role("historian", "reader"), uuid.UUID(asked))
+        assert [event.name for event in told.events] == ["asked", "answered", "dispatched"]
     answers = read_whole(requester, [requester.topics.status], Beginning())
     assert {decode_status(r.value or b"").status for r in answers} == {Status.ACCEPTED}
 

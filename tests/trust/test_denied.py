@@ -36,6 +36,7 @@ WRITES = {
     "sender-push": set[str](),
     "replay": set[str](),
     "auditor": set[str](),
+    "historian": set[str](),
 }
 READS = {
     "init": set[str](),
@@ -50,6 +51,7 @@ READS = {
     "sender-push": {"dispatch.push"},
     "replay": TOPICS,
     "auditor": {"status"},
+    "historian": {"requests", *CHANNELS, "status", "ledger"},
 }
 ROLES = sorted(WRITES)
 PROCESSES = ("requests", "customers", "dispatch")
