@@ -15,6 +15,7 @@ from saec.cli.doctor import doctor_command
 from saec.cli.errors import EXIT_CODES, Commands
 from saec.cli.init import init_command
 from saec.cli.pending import pending_command
+from saec.cli.rebuild import rebuild_command
 from saec.cli.recover import recover_command
 from saec.cli.status import status_command
 from saec.cli.submit import submit_command
@@ -42,6 +43,7 @@ app.command("pending")(pending_command)
 app.command("tail")(tail_command)
 app.command("doctor")(doctor_command)
 app.command("recover")(recover_command)
+app.command("rebuild")(rebuild_command)
 app.add_typer(customers, name="customers")
 app.command("acls")(acls_command)
 app.command("settings")(settings_command)

@@ -10,6 +10,7 @@ from tests.cli.conftest import Run
 COMMANDS = [
     "init", "up", "demo", "submit", "cancel", "status", "pending", "tail", "settings",
     "customers load", "customers erase", "doctor", "recover",
+    "rebuild",
 ]  # fmt: skip
 
 
