@@ -8,7 +8,8 @@ import typer
 from saec.cli import output
 from saec.cli.errors import ExitCode, InputError
 from saec.cli.instants import parse_past, wall_ms
-from saec.errors import ConfigurationError
+from saec.errors import ConfigurationError, StoreUnavailableError
+from saec.recover.errors import RecoverError
 from saec.recover.rebuild import Choices, Rebuilt, rebuild
 from saec.settings import Settings, load_settings
 from saec.store.engine import open_engine
@@ -61,7 +62,10 @@ def rebuild_command(
         add_ledger_partitions,
     )
     settings = load_settings()
-    report = rebuild(settings, database, choices, output.note, dry_run=dry_run)
+    try:
+        report = rebuild(settings, database, choices, output.note, dry_run=dry_run)
+    except StoreUnavailableError as error:
+        raise RecoverError(f"{error}\nCheck --database and that PostgreSQL runs.") from None
     if as_json:
         output.as_json(asdict(report))
     else:

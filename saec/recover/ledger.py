@@ -173,13 +173,9 @@ class RollForward:
                 self._clock.wait(never, _SETTLE_POLL_S)
         hangs = "a transaction hangs in its ledger: the broker lost its end"
         self._report.halted |= {shard: hangs for shard in owned if shard not in settled}
-        behind = {s for s, found in settled.items() if found.committed < owned[s].ledger_offset}
-        self._report.halted |= {
-            shard: f"the ledger ends at offset {settled[shard].committed}, but was applied up to "
-            f"{owned[shard].ledger_offset}: it was deleted or replaced"
-            for shard in behind
-        }
-        return {shard: found for shard, found in settled.items() if shard not in behind}
+        unfit = {s: why for s, found in settled.items() if (why := _misfit(found, owned[s]))}
+        self._report.halted |= unfit
+        return {shard: found for shard, found in settled.items() if shard not in unfit}
 
     def _write_sentinels(
         self, producer: TransactionalProducer, owned: Mapping[int, Owned], ends: Mapping[int, Ends]
@@ -260,6 +256,23 @@ class RollForward:
         batches = _batches(piece, owned)
         self._report.batches += len(batches)
         self._report.slices += sum(len(batch.slices) for batch in batches)
+
+
+def _misfit(found: Ends, owned: Owned) -> str | None:
+    """Why a shard cannot be rolled forward by its ledger; None when it can."""
+    applied = owned.ledger_offset
+    if found.committed < applied:
+        return (
+            f"the ledger ends at offset {found.committed}, but was applied up to {applied}: it was "
+            "deleted or replaced"
+        )
+    # What stands at ledger_offset itself is the end mark of the transaction before it.
+    if found.start > applied + 1:
+        return (
+            f"the ledger was deleted up to offset {found.start}, and applied up to {applied}: what "
+            "was dispatched in between is not known"
+        )
+    return None
 
 
 def check_cut(connection: Connection, piece: Iterable[LedgerEntry], owned: Owned) -> None:

@@ -74,3 +74,7 @@ def test_what_is_no_url_is_refused_and_not_shown(scene: Scene, url: str) -> None
     assert "cret" not in result.stderr
     wrong = run(scene, "postgresql://h/d", "--presume-sent-before", "long ago")
     assert wrong.exit_code == ExitCode.USAGE
+    away = run(scene, "postgresql://127.0.0.1:1/saec")
+    assert away.exit_code == ExitCode.UNAVAILABLE
+    assert "Check --database and that PostgreSQL runs." in away.stderr
+    assert "SAEC_DATABASE_URL" not in away.stderr

@@ -11,7 +11,7 @@ from saec.kafka import replay
 from saec.kafka.intake import Intake
 from saec.recover.run import recover
 from tests.dispatch.test_worker import KilledError
-from tests.rebuild.kit import again, content, kafka, query
+from tests.rebuild.kit import again, content, delete_up_to, kafka, query
 from tests.recover.scene import KNOWN, Scene
 from tests.recover.test_facts import claim_and_die
 
@@ -115,8 +115,10 @@ def test_nobody_of_the_old_database_is_forgotten(scene: Scene, new_database: New
     while scene.installed.pending() or len(worker.owned) < 2:
         worker.run_once()
     owners = scene.installed.owners()
+    scene.installed.execute("UPDATE shards SET halted = 'by hand' WHERE shard = 1")
     url = new_database()
     again(scene, url)
+    assert query(url, "SELECT DISTINCT halted FROM shards") == [(None,)]
     assert dict(query(url, "SELECT shard, owner FROM shards")) == owners
     assert None not in owners.values()
     epochs = [record.epoch for record in scene.installed.ledger()]
@@ -164,8 +166,6 @@ def test_what_is_not_read_yet_is_left_to_the_consumers(
 
 
 def test_answers_that_are_not_kept_are_counted(scene: Scene, new_database: NewDatabase) -> None:
-    from tests.rebuild.kit import delete_up_to  # noqa: PLC0415
-
     kept = scene.ask(HOUR_MS)
     stopped = scene.ask(HOUR_MS)
     scene.take_requests()
