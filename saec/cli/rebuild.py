@@ -10,7 +10,8 @@ from saec.cli.errors import ExitCode, InputError
 from saec.cli.instants import parse_past, wall_ms
 from saec.errors import ConfigurationError, StoreUnavailableError
 from saec.recover.errors import RecoverError
-from saec.recover.rebuild import Choices, Rebuilt, rebuild
+from saec.recover.rebuild import Choices, rebuild
+from saec.recover.report import Rebuilt
 from saec.settings import Settings, load_settings
 from saec.store.engine import open_engine
 

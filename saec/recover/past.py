@@ -4,7 +4,7 @@ Invariant: batches are taken in unbroken order, and each takes out exactly its s
 shard they are pending; where the ledger was cut off is told, never guessed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from saec.contracts.ledger import BatchCommitted, ShardTaken
 from saec.dispatch.batch import Finished
 from saec.dispatch.claim import skip_rows
 from saec.dispatch.resolve import ContradictionError, resolve
+from saec.kafka import replay
 from saec.kafka.ledger import LedgerEntry
 from saec.kafka.replay import Stretch
 from saec.recover.errors import RecoverError
@@ -76,6 +77,30 @@ def read_past(settings: Settings, shard: int, stretch: Stretch) -> Past:
         past.batches += len(piece.finished)
         past.slices += sum(len(batch.slices) for batch in piece.finished)
     return past
+
+
+def kept_since_ms(settings: Settings, pasts: Mapping[int, Past], now_ms: int) -> int | None:
+    """From when on nothing is missing in the ledger of any shard; None: from the beginning.
+
+    Of all shards, since requests had other ones before the number of shards was changed.
+    """
+    since = [
+        now_ms if one.since_ms is None else one.since_ms
+        for one in pasts.values()
+        if not one.complete
+    ]
+    if not since and _is_replaced(settings, pasts):
+        since = [now_ms]
+    return max(since, default=None)
+
+
+def _is_replaced(settings: Settings, pasts: Mapping[int, Past]) -> bool:
+    """Whether something was dispatched that an empty ledger does not know."""
+    return not any(one.stretch.end for one in pasts.values()) and any(
+        stretch.end
+        for topic in settings.topics.dispatch.values()
+        for stretch in replay.bounds(settings, topic).values()
+    )
 
 
 def walk(settings: Settings, shard: int, stretch: Stretch) -> Iterator[Piece]:

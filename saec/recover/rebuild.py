@@ -18,7 +18,7 @@ from saec.recover.company import refuse_company
 from saec.recover.errors import RecoverError
 from saec.recover.ledger import EPOCHS_LEFT_OUT
 from saec.recover.past import Past
-from saec.recover.report import Report, Say
+from saec.recover.report import Rebuilt, Say
 from saec.recover.requests import RequestReplay, sort
 from saec.recover.sources import Source
 from saec.recover.steps import Steps
@@ -46,34 +46,6 @@ class Choices:
     presume_sent_before_ms: int = 0
     requests_from_ms: int = 0
     add_ledger_partitions: bool = False
-
-
-@dataclass
-class Rebuilt(Report):
-    """What a rebuild did, or would do.
-
-    `requests_anew` were decided anew: their answers are not kept. `forgotten` requests were
-    dispatched, and are not kept. `doubtful` may have been dispatched, due from `doubtful_from_ms`
-    to `doubtful_to_ms`; `presumed_sent` of them count as sent. `requests_since_ms` and
-    `ledger_since_ms` are where these topics begin, None when they are kept from their beginning.
-    """
-
-    shards: int = 0
-    requests_anew: int = 0
-    forgotten: int = 0
-    doubtful: int = 0
-    doubtful_from_ms: int | None = None
-    doubtful_to_ms: int | None = None
-    presumed_sent: int = 0
-    requests_since_ms: int | None = None
-    ledger_since_ms: int | None = None
-
-    def doubt(self, due_at_ms: int) -> None:
-        """Count a request that may have been dispatched."""
-        self.doubtful += 1
-        first, last = self.doubtful_from_ms, self.doubtful_to_ms
-        self.doubtful_from_ms = due_at_ms if first is None else min(first, due_at_ms)
-        self.doubtful_to_ms = due_at_ms if last is None else max(last, due_at_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,30 +212,10 @@ class Rebuild(Steps):
             )
 
     def _doubt_until_ms(self, pasts: dict[int, Past]) -> int | None:
-        """When the last record that the ledger does not keep any more may have been written.
-
-        Of all shards, since requests had other ones before the number of shards was changed.
-        """
+        """When the last record that the ledger does not keep any more may have been written."""
         now_ms = self._now_ms()
-        since = [
-            now_ms if one.since_ms is None else one.since_ms
-            for one in pasts.values()
-            if not one.complete
-        ]
-        if not since and self._is_replaced(pasts):
-            since = [now_ms]
-        if not since:
-            return None
-        self.report.ledger_since_ms = max(since)
-        return min(now_ms, max(since) + _CLOCKS_DIFFER_MS)
-
-    def _is_replaced(self, pasts: dict[int, Past]) -> bool:
-        """Whether something was dispatched that an empty ledger does not know."""
-        return not any(one.stretch.end for one in pasts.values()) and any(
-            stretch.end
-            for topic in self._settings.topics.dispatch.values()
-            for stretch in replay.bounds(self._settings, topic).values()
-        )
+        self.report.ledger_since_ms = since_ms = past.kept_since_ms(self._settings, pasts, now_ms)
+        return None if since_ms is None else min(now_ms, since_ms + _CLOCKS_DIFFER_MS)
 
     def _now_ms(self) -> int:
         with transaction(self._engine) as connection:

@@ -6,7 +6,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from saec.kafka import replay
-from saec.recover.rebuild import Choices, Rebuilt, rebuild
+from saec.recover.rebuild import Choices, rebuild
+from saec.recover.report import Rebuilt
 from saec.settings import Settings
 from saec.store.engine import open_engine, rows, transaction
 from saec.store.tables import metadata

@@ -15,6 +15,7 @@ from saec.settings import Settings
 from tests.dispatch.test_worker import KilledError
 from tests.rebuild.kit import again, content, delete_up_to, query
 from tests.recover.scene import Scene
+from tests.recover.test_anchor import recreate
 
 MakeScene = Callable[..., Scene]
 NewDatabase = Callable[[], str]
@@ -79,6 +80,17 @@ def test_of_a_ledger_without_a_record_nothing_that_was_due_is_taken_for_pending(
     url = new_database()
     assert again(scene, url, presume_sent_before_ms=scene.installed.now_ms()).presumed_sent == 2
     assert content(url)["pending"] == content(scene.settings.database_url)["pending"]
+
+
+def test_a_ledger_that_was_created_again_is_not_taken_for_the_whole(
+    scene: Scene, new_database: NewDatabase
+) -> None:
+    scene.ask()
+    scene.take_requests()
+    scene.dispatch()
+    recreate(scene.settings, [scene.settings.topics.ledger])
+    with pytest.raises(RecoverError, match=r"^1 requests, due from .* may have been dispatched"):
+        again(scene, new_database())
 
 
 def test_requests_that_are_not_kept_are_told(scene: Scene, new_database: NewDatabase) -> None:
