@@ -17,6 +17,7 @@ from saec.cli.errors import EXIT_CODES, Commands
 from saec.cli.history import history_command
 from saec.cli.init import init_command
 from saec.cli.pending import pending_command
+from saec.cli.rebuild import rebuild_command
 from saec.cli.recover import recover_command
 from saec.cli.replay import replay_command
 from saec.cli.status import status_command
@@ -47,6 +48,7 @@ app.command("tail")(tail_command)
 app.command("audit")(audit_command)
 app.command("doctor")(doctor_command)
 app.command("recover")(recover_command)
+app.command("rebuild")(rebuild_command)
 app.command("replay")(replay_command)
 app.add_typer(customers, name="customers")
 app.command("acls")(acls_command)

@@ -1,14 +1,16 @@
 """The topics of an installation: what each must be like, and creating those that are missing.
 
-Invariant: a topic that exists is never changed here.
+Invariant: a topic that exists is never changed here, but for partitions that the ledger gets when
+the number of shards is changed.
 """
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
@@ -83,7 +85,8 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     if not missing:
         return []
     created = _create(admin, settings, missing)
-    _wait_until_shown(admin, {spec.name for spec in wanted})
+    names = {spec.name for spec in wanted}
+    _wait_until_shown(lambda: names <= partition_counts(admin).keys())
     return created
 
 
@@ -95,7 +98,7 @@ def create(settings: Settings, spec: TopicSpec) -> None:
     """
     admin = clients.admin(settings)
     _create(admin, settings, [spec])
-    _wait_until_shown(admin, {spec.name})
+    _wait_until_shown(lambda: spec.name in partition_counts(admin))
 
 
 def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> list[str]:
@@ -116,10 +119,27 @@ def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> 
     return created
 
 
-def _wait_until_shown(admin: AdminClient, names: set[str]) -> None:
+def add_ledger_partitions(settings: Settings, shards: int) -> None:
+    """Let the ledger have a partition for each of so many shards. They are never taken away again.
+
+    Raises:
+        BrokerUnavailableError: the broker did not answer, or refused.
+    """
+    admin, ledger = clients.admin(settings), settings.topics.ledger
+    if ledger_partitions(settings) == shards:
+        return
+    asked = admin.create_partitions([NewPartitions(ledger, shards)], operation_timeout=_TIMEOUT_S)
+    try:
+        asked[ledger].result()
+    except KafkaException as error:
+        raise BrokerUnavailableError(f"creating partitions of {ledger}: {error}") from None
+    _wait_until_shown(lambda: partition_counts(admin)[ledger] == shards)
+
+
+def _wait_until_shown(is_shown: Callable[[], bool]) -> None:
     """A broker shows what the controller created a little later; who starts now would miss it."""
     until_s, never = time.monotonic() + _TIMEOUT_S, threading.Event()
-    while not names <= partition_counts(admin).keys():
+    while not is_shown():
         if time.monotonic() > until_s:
             raise BrokerUnavailableError("the topics were created, but are not shown yet")
         never.wait(_SHOWN_POLL_S)
@@ -142,11 +162,25 @@ def check(settings: Settings, shards: int) -> None:
     Raises:
         ConfigurationError: says what to do.
     """
+    _check_ledger(settings, _standing(settings), shards)
+
+
+def ledger_partitions(settings: Settings) -> int:
+    """How many partitions the ledger has, once all topics are seen to be there.
+
+    Raises:
+        ConfigurationError: a topic is missing.
+        BrokerUnavailableError: no answer.
+    """
+    return _standing(settings)[settings.topics.ledger]
+
+
+def _standing(settings: Settings) -> dict[str, int]:
     standing = partition_counts(clients.admin(settings))
     missing = [name for name in settings.topics.all if name not in standing]
     if missing:
         raise ConfigurationError(f"topics are missing: {', '.join(missing)}; run `saec init`")
-    _check_ledger(settings, standing, shards)
+    return standing
 
 
 def _check_ledger(settings: Settings, standing: dict[str, int], shards: int) -> None:

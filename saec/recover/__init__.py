@@ -1,1 +1,1 @@
-"""Brings a database that went back in time up to what Kafka knows: `saec recover`."""
+"""Brings a database up to what Kafka knows, or makes it anew: `saec recover`, `saec rebuild`."""

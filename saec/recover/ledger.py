@@ -32,7 +32,7 @@ from saec.store.recovery import ShardRow
 from saec.store.shards import Owned
 
 # A takeover that left no record in the ledger may have had a later epoch than all that did.
-_EPOCHS_LEFT_OUT = 1_000
+EPOCHS_LEFT_OUT = 1_000
 _SETTLE_EXTRA_S = 10.0
 _SETTLE_POLL_S = 0.1
 # Of one transaction of PostgreSQL.
@@ -84,6 +84,29 @@ def scan(
         yield named
 
 
+def entries(settings: Settings, shard: int, stretch: Stretch) -> Iterator[LedgerEntry]:
+    """A stretch of a shard's ledger, record by record."""
+    for batch in stretches.read(settings, settings.topics.ledger, {shard: stretch}):
+        for source in batch:
+            yield LedgerEntry(source.offset, _decoded(source))
+
+
+def pieces(entries: Iterable[LedgerEntry]) -> Iterator[tuple[list[LedgerEntry], bool]]:
+    """Whole batches, as many as one transaction of PostgreSQL may apply; then what is left.
+
+    Each piece with True when it was cut behind a batch, and False for what is left.
+    """
+    piece, slices = list[LedgerEntry](), 0
+    for entry in entries:
+        piece.append(entry)
+        if isinstance(entry.record, BatchCommitted):
+            slices += len(entry.record.slices)
+            if slices >= _PIECE_SLICES:
+                yield piece, True
+                piece, slices = [], 0
+    yield piece, False
+
+
 class RollForward:
     """Owns the shards while it rolls them forward, under one producer."""
 
@@ -127,7 +150,7 @@ class RollForward:
         self, me: str, rows: Mapping[int, ShardRow], tails: Mapping[int, Tail]
     ) -> dict[int, Owned]:
         later = {
-            shard: (row.epoch, max(row.epoch, tails.get(shard, Tail()).epoch) + _EPOCHS_LEFT_OUT)
+            shard: (row.epoch, max(row.epoch, tails.get(shard, Tail()).epoch) + EPOCHS_LEFT_OUT)
             for shard, row in rows.items()
         }
         with transaction(self._engine) as connection:
@@ -150,13 +173,9 @@ class RollForward:
                 self._clock.wait(never, _SETTLE_POLL_S)
         hangs = "a transaction hangs in its ledger: the broker lost its end"
         self._report.halted |= {shard: hangs for shard in owned if shard not in settled}
-        behind = {s for s, found in settled.items() if found.committed < owned[s].ledger_offset}
-        self._report.halted |= {
-            shard: f"the ledger ends at offset {settled[shard].committed}, but was applied up to "
-            f"{owned[shard].ledger_offset}: it was deleted or replaced"
-            for shard in behind
-        }
-        return {shard: found for shard, found in settled.items() if shard not in behind}
+        unfit = {s: why for s, found in settled.items() if (why := _misfit(found, owned[s]))}
+        self._report.halted |= unfit
+        return {shard: found for shard, found in settled.items() if shard not in unfit}
 
     def _write_sentinels(
         self, producer: TransactionalProducer, owned: Mapping[int, Owned], ends: Mapping[int, Ends]
@@ -184,29 +203,24 @@ class RollForward:
         }
 
     def _roll(self, held: Held, shard: int) -> None:
-        owned, piece, slices = held.owned, list[LedgerEntry](), 0
-        for entry in self._entries(held, shard):
-            piece.append(entry)
-            if isinstance(entry.record, BatchCommitted):
-                slices += len(entry.record.slices)
-                if slices >= _PIECE_SLICES:
-                    owned = self._apply(owned, piece, shard)
-                    piece, slices = [], 0
-        self._finish(owned, piece, shard, held.log_start)
+        owned, last = held.owned, list[LedgerEntry]()
+        for piece, whole in pieces(self._entries(held, shard)):
+            if whole:
+                owned = self._apply(owned, piece, shard)
+            else:
+                last = piece
+        self._finish(owned, last, shard, held.log_start)
 
     def _entries(self, held: Held, shard: int) -> Iterator[LedgerEntry]:
-        wanted = {shard: held.stretch}
-        for batch in stretches.read(self._settings, self._settings.topics.ledger, wanted):
-            for source in batch:
-                yield LedgerEntry(source.offset, _decoded(source))
+        return entries(self._settings, shard, held.stretch)
 
     def _apply(self, owned: Owned, piece: Sequence[LedgerEntry], shard: int) -> Owned:
         """Apply some whole batches."""
         finished = resolve(self._me, owned, self._attempt, piece, (), log_start=0)
         with transaction(self._engine) as connection:
             shards.lock_mine(connection, self._me, {shard: owned})
-            _check_cut(connection, piece, owned)
-            moved = claim.apply(connection, {shard: owned}, finished)
+            check_cut(connection, piece, owned)
+            moved = claim.apply(connection, {shard: owned}, finished, anywhere=True)
         self._count(piece, owned)
         return moved.get(shard, owned)
 
@@ -221,8 +235,9 @@ class RollForward:
             shards.lock_mine(connection, self._me, mine)
             claimed = pending.read_claims(connection, mine)[shard]
             finished = resolve(self._me, owned, self._attempt, piece, claimed, log_start=log_start)
-            _check_cut(connection, piece, owned)
-            applied = {**mine, **claim.apply(connection, mine, finished)}[shard]
+            check_cut(connection, piece, owned)
+            moved = claim.apply(connection, mine, finished, anywhere=True)
+            applied = {**mine, **moved}[shard]
             pending.delete_all_claims(connection, mine)
             behind = Owned(applied.epoch, applied.batch_no, piece[-1].offset + 1)
             shards.advance(connection, {shard: behind})
@@ -243,8 +258,29 @@ class RollForward:
         self._report.slices += sum(len(batch.slices) for batch in batches)
 
 
-def _check_cut(connection: Connection, piece: Iterable[LedgerEntry], owned: Owned) -> None:
-    """The slices that are stored again are cut as those that were dispatched."""
+def _misfit(found: Ends, owned: Owned) -> str | None:
+    """Why a shard cannot be rolled forward by its ledger; None when it can."""
+    applied = owned.ledger_offset
+    if found.committed < applied:
+        return (
+            f"the ledger ends at offset {found.committed}, but was applied up to {applied}: it was "
+            "deleted or replaced"
+        )
+    # What stands at ledger_offset itself is the end mark of the transaction before it.
+    if found.start > applied + 1:
+        return (
+            f"the ledger was deleted up to offset {found.start}, and applied up to {applied}: what "
+            "was dispatched in between is not known"
+        )
+    return None
+
+
+def check_cut(connection: Connection, piece: Iterable[LedgerEntry], owned: Owned) -> None:
+    """The slices that are stored again are cut as those that were dispatched.
+
+    Raises:
+        ContradictionError: they are not.
+    """
     wanted = {
         (slice_.request_id, slice_.slice_no): slice_.recipients
         for batch in _batches(piece, owned)

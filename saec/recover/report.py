@@ -1,4 +1,4 @@
-"""What a recovery did, or would do: counts, and nothing of what is in a record."""
+"""What a recovery or a rebuild did, or would do: counts, and nothing of what is in a record."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,3 +32,31 @@ class Report:
         """The database knew all of it already."""
         counts = (self.requests_read, self.customers_read, self.batches, len(self.cleared))
         return not any(counts) and not self.halted
+
+
+@dataclass
+class Rebuilt(Report):
+    """What a rebuild did, or would do.
+
+    `requests_anew` were decided anew: their answers are not kept. `forgotten` requests were
+    dispatched, and are not kept. `doubtful` may have been dispatched, due from `doubtful_from_ms`
+    to `doubtful_to_ms`; `presumed_sent` of them count as sent. `requests_since_ms` and
+    `ledger_since_ms` are where these topics begin, None when they are kept from their beginning.
+    """
+
+    shards: int = 0
+    requests_anew: int = 0
+    forgotten: int = 0
+    doubtful: int = 0
+    doubtful_from_ms: int | None = None
+    doubtful_to_ms: int | None = None
+    presumed_sent: int = 0
+    requests_since_ms: int | None = None
+    ledger_since_ms: int | None = None
+
+    def doubt(self, due_at_ms: int) -> None:
+        """Count a request that may have been dispatched."""
+        self.doubtful += 1
+        first, last = self.doubtful_from_ms, self.doubtful_to_ms
+        self.doubtful_from_ms = due_at_ms if first is None else min(first, due_at_ms)
+        self.doubtful_to_ms = due_at_ms if last is None else max(last, due_at_ms)

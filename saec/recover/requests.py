@@ -23,9 +23,9 @@ from saec.store.recovery import known_requests
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """A piece of saec.requests: what asks for something, with its id, and what cancels."""
+    """A piece of saec.requests: what asks for something, and what cancels."""
 
-    schedules: list[tuple[UUID, Incoming]] = field(default_factory=list)
+    schedules: list[tuple[ScheduleRequested, Incoming]] = field(default_factory=list)
     stops: list[Cancelling] = field(default_factory=list)
 
 
@@ -38,20 +38,38 @@ def sort(settings: Settings, batch: Sequence[Incoming]) -> Sorted:
         except RejectedError:
             continue
         if isinstance(event, ScheduleRequested):
-            found.schedules.append((event.id, source))
+            found.schedules.append((event, source))
         else:
             found.stops.append(Cancelling(replace(source, value=None), event))
     return found
 
 
 class RequestReplay:
-    """Feeds ingest with requests of which it is known what they were answered."""
+    """Feeds ingest with requests of which it is known what they were answered.
+
+    `undecided` counts those of which it is not known any more: they are decided anew.
+    """
 
     def __init__(self, settings: Settings, engine: Engine, shard_count: int, given: Given) -> None:
         self._settings = settings
         self._engine = engine
         self._intake = RequestIntake(settings, engine, shard_count)
         self._given = given
+        self.undecided = 0
+
+    def accepted(self, batch: Sequence[Incoming]) -> list[tuple[ScheduleRequested, Incoming]]:
+        """Those that were accepted, and those of which the answer is not kept any more.
+
+        Raises:
+            RecoverError: one that was accepted cannot be read any more.
+        """
+        found = sort(self._settings, batch)
+        self._check_readable(batch, found)
+        given = [(self._given.status(source), event, source) for event, source in found.schedules]
+        self.undecided += sum(status is None for status, _, _ in given)
+        return [
+            (event, source) for status, event, source in given if status in {None, Status.ACCEPTED}
+        ]
 
     def store(self, batch: Sequence[Incoming]) -> int:
         """Store the accepted ones that are not stored yet; returns how many.
@@ -59,7 +77,7 @@ class RequestReplay:
         Raises:
             RecoverError: one that was accepted cannot be.
         """
-        wanted = self._accepted(batch)
+        wanted = self.accepted(batch)
         new = len(wanted) - len(self._known(wanted))
         sources = [source for _, source in wanted]
         said = self._intake.take(sources, {}) if sources else []
@@ -68,27 +86,30 @@ class RequestReplay:
 
     def count(self, batch: Sequence[Incoming]) -> int:
         """How many `store` would store."""
-        wanted = self._accepted(batch)
-        return len({id_ for id_, _ in wanted} - self._known(wanted))
+        wanted = self.accepted(batch)
+        return len({event.id for event, _ in wanted} - self._known(wanted))
 
     def store_named(self, batch: Sequence[Incoming], ids: Collection[UUID]) -> set[UUID]:
         """Store those of these ids, which nobody answered yet; returns the ids that are there."""
-        wanted = [one for one in sort(self._settings, batch).schedules if one[0] in ids]
+        wanted = [one for one in sort(self._settings, batch).schedules if one[0].id in ids]
         if wanted:
             self._intake.take([source for _, source in wanted], {})
         return self._known(wanted)
 
-    def _accepted(self, batch: Sequence[Incoming]) -> list[tuple[UUID, Incoming]]:
-        """Those that were accepted, and those of which the answer is not kept any more."""
-        return [
-            (id_, source)
-            for id_, source in sort(self._settings, batch).schedules
-            if self._given.status(source) in {None, Status.ACCEPTED}
-        ]
-
-    def _known(self, wanted: Sequence[tuple[UUID, Incoming]]) -> set[UUID]:
+    def _known(self, wanted: Sequence[tuple[ScheduleRequested, Incoming]]) -> set[UUID]:
         with transaction(self._engine) as connection:
-            return known_requests(connection, {id_ for id_, _ in wanted})
+            return known_requests(connection, {event.id for event, _ in wanted})
+
+    def _check_readable(self, batch: Sequence[Incoming], found: Sorted) -> None:
+        """What changed something was a valid event: it must not be passed over now."""
+        read = {(source.partition, source.offset) for _, source in found.schedules}
+        read |= {stop.position for stop in found.stops}
+        for source in batch:
+            if (source.partition, source.offset) not in read and self._given.status(source) not in {
+                None,
+                Status.REJECTED,
+            }:
+                raise _refused_now(source)
 
     def _check(self, sources: Sequence[Incoming], said: Sequence[Outgoing]) -> None:
         topics = self._settings.topics
@@ -101,11 +122,15 @@ class RequestReplay:
         for source in sources:
             place = source.partition, source.offset
             if self._given.status(source) is Status.ACCEPTED and place not in accepted:
-                raise RecoverError(
-                    f"{source.topic} partition {place[0]} offset {place[1]} was accepted, and "
-                    "would be refused now: run this with the settings and the release that "
-                    "accepted it (SAEC_GRACE_S, SAEC_HORIZON_DAYS, SAEC_MAX_REQUEST_BYTES)"
-                )
+                raise _refused_now(source)
+
+
+def _refused_now(source: Incoming) -> RecoverError:
+    return RecoverError(
+        f"{source.topic} partition {source.partition} offset {source.offset} was accepted, and "
+        "would be refused now: run this with the settings and the release that "
+        "accepted it (SAEC_GRACE_S, SAEC_HORIZON_DAYS, SAEC_MAX_REQUEST_BYTES)"
+    )
 
 
 def _as_read(answer: Outgoing) -> Incoming:

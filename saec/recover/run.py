@@ -4,33 +4,24 @@ Requests, the registry, the ledger, the cancels, and last the positions. Invaria
 transaction no process starts, and every step may be done again.
 """
 
-from functools import partial
-
 from saec import installation
-from saec.clock import Clock, SystemClock
-from saec.ingest.customers import CustomerIntake
+from saec.clock import SystemClock
 from saec.kafka import stretches
 from saec.kafka.ledger import Ledger
 from saec.kafka.stretches import Stretch
 from saec.recover import sources
 from saec.recover.anchor import Anchor, Change
-from saec.recover.cancels import restore_cancels
 from saec.recover.company import refuse_company
 from saec.recover.errors import RecoverError
-from saec.recover.given import Given
 from saec.recover.ledger import Held, RollForward, Tail, scan
-from saec.recover.progress import Progress
 from saec.recover.report import Report, Say
 from saec.recover.requests import RequestReplay, sort
 from saec.recover.sources import Source
+from saec.recover.steps import Steps
 from saec.settings import Settings
-from saec.store import identity, recovery, shards
+from saec.store import identity, rebuilding, recovery, shards
 from saec.store.engine import Engine, open_engine, transaction
 from saec.store.positions import save_positions
-
-# Clocks of brokers and of who answers may differ.
-_CLOCKS_DIFFER_MS = 3_600_000
-_FIRST_RECORDS = 50
 
 
 def recover(settings: Settings, say: Say, *, dry_run: bool) -> Report:
@@ -43,6 +34,7 @@ def recover(settings: Settings, say: Say, *, dry_run: bool) -> Report:
     """
     engine = open_engine(settings.database_url, application="saec-recover")
     try:
+        _refuse_unfinished(engine)
         stands = installation.belonging(settings, engine)
         recovery = Recovery(settings, engine, SystemClock(), stands.shards, say)
         return recovery.foresee() if dry_run else recovery.run()
@@ -65,18 +57,17 @@ def reanchor(settings: Settings, *, yes: bool, claimed_sent: bool | None) -> Cha
         engine.dispose()
 
 
-class Recovery:
-    """One run of `saec recover` over one installation."""
+def _refuse_unfinished(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        unfinished = rebuilding.is_unfinished(connection)
+    if unfinished:
+        raise RecoverError(
+            "a rebuild of this database has not finished: run `saec rebuild` on it again"
+        )
 
-    def __init__(
-        self, settings: Settings, engine: Engine, clock: Clock, shard_count: int, say: Say
-    ) -> None:
-        self._settings = settings
-        self._engine = engine
-        self._clock = clock
-        self._shards = shard_count
-        self._progress = partial(Progress, clock, say)
-        self.report = Report()
+
+class Recovery(Steps):
+    """One run of `saec recover` over one installation."""
 
     def foresee(self) -> Report:
         """What `run` would do, without changing anything."""
@@ -113,7 +104,7 @@ class Recovery:
         given = self._given(requests)
         intake = RequestReplay(self._settings, self._engine, self._shards, given)
         self._store_requests(intake, requests)
-        self._store_ahead(intake, requests, held)
+        self._store_ahead(intake, requests, {shard: one.stretch for shard, one in held.items()})
         self._store_customers(customers)
         self._roll_forward(roll, held)
         self._restore_cancels(given, requests)
@@ -129,84 +120,15 @@ class Recovery:
             sources.look(self._settings, self._engine, "customers", topics.customers),
         )
 
-    def _given(self, requests: Source) -> Given:
-        """The answers to what is read again, read before anything is decided."""
-        given = Given(requests.topic, requests.again)
-        since_ms = self._first_ms(requests)
-        if since_ms is None:
-            return given
-        status = self._settings.topics.status
-        wanted = stretches.since(self._settings, status, max(0, since_ms - _CLOCKS_DIFFER_MS))
-        with self._progress("Answers", sum(map(len, wanted.values()))) as done:
-            for batch in stretches.read(self._settings, status, wanted):
-                for said in batch:
-                    given.add(said)
-                done(len(batch))
-        return given
-
-    def _first_ms(self, requests: Source) -> int | None:
-        """When the first of what is read again was appended; None: there is nothing."""
-        first = {
-            partition: Stretch(stretch.start, min(stretch.end, stretch.start + _FIRST_RECORDS))
-            for partition, stretch in requests.again.items()
-        }
-        found = [
-            record.appended_at_ms
-            for batch in stretches.read(self._settings, requests.topic, first)
-            for record in batch
-        ]
-        return min(found, default=0 if requests.records else None)
-
     def _take_shards(self, roll: RollForward) -> dict[int, Held]:
         rows = self._shard_rows()
         return roll.take(rows, self._tails(rows))
-
-    def _store_requests(self, intake: RequestReplay, requests: Source) -> None:
-        self.report.requests_read = requests.records
-        with self._progress("Requests", requests.records) as done:
-            for batch in stretches.read(self._settings, requests.topic, requests.again):
-                self.report.requests += intake.store(batch)
-                done(len(batch))
-
-    def _store_ahead(self, intake: RequestReplay, requests: Source, held: dict[int, Held]) -> None:
-        """Store what was dispatched before it was answered: it stands behind what was answered."""
-        rows = self._shard_rows()
-        missing = set()
-        wanted = {shard: one.stretch for shard, one in held.items()}
-        for named in scan(self._settings, rows, wanted, {}):
-            with transaction(self._engine) as connection:
-                missing |= named - recovery.known_requests(connection, named)
-        self.report.ahead = len(missing)
-        if missing:
-            for batch in stretches.read(self._settings, requests.topic, requests.behind):
-                missing -= intake.store_named(batch, missing)
-
-    def _store_customers(self, customers: Source) -> None:
-        intake = CustomerIntake(self._settings, self._engine)
-        self.report.customers_read = customers.records
-        with self._progress("Customers", customers.records) as done:
-            for batch in stretches.read(self._settings, customers.topic, customers.again):
-                if batch:
-                    intake.take(batch, {})
-                done(len(batch))
 
     def _roll_forward(self, roll: RollForward, held: dict[int, Held]) -> None:
         with self._progress("Shards", len(held)) as done:
             for shard, one in held.items():
                 roll.roll(one, shard)
                 done(1)
-
-    def _restore_cancels(self, given: Given, requests: Source) -> None:
-        with self._progress("Cancels", requests.records) as done:
-            for batch in stretches.read(self._settings, requests.topic, requests.again):
-                stops = sort(self._settings, batch).stops
-                if stops:
-                    with transaction(self._engine) as connection:
-                        restored = restore_cancels(connection, stops, given, self._shards)
-                    self.report.cancels += restored.as_answered
-                    self.report.undecided += restored.anew
-                    self.report.halted |= restored.contradictions
-                done(len(batch))
 
     def _finish(self, requests: Source, customers: Source) -> None:
         """Everything is in place: let the processes in."""

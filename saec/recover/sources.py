@@ -59,6 +59,26 @@ def look(settings: Settings, engine: Engine, role: str, topic: str) -> Source:
     return Source(topic, again, behind)
 
 
+def whole(settings: Settings, role: str, topic: str) -> Source:
+    """All that is kept of a source, up to where its group had come; its processes may run.
+
+    Raises:
+        RecoverError: Kafka does not know how far the group had come.
+        BrokerUnavailableError: no answer.
+    """
+    # Those of a transaction that is just ending may be left out: what they answer is left out too.
+    committed = stretches.committed_offsets(settings, role, topic, wait=False)
+    kept = stretches.bounds(settings, topic)
+    held = {partition: stretch.start for partition, stretch in kept.items() if stretch.end > 0}
+    _check_offsets(settings.group_id(role), topic, committed, held, kept)
+    again = {partition: Stretch(kept[partition].start, end) for partition, end in committed.items()}
+    behind = {
+        partition: Stretch(max(stretch.start, stretch.end), kept[partition].end)
+        for partition, stretch in again.items()
+    }
+    return Source(topic, again, behind)
+
+
 def _check_offsets(
     group: str,
     topic: str,

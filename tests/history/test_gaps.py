@@ -20,7 +20,7 @@ from saec.contracts.ledger import (
 )
 from saec.history import Story
 from saec.history.events import Answered, Dispatched, Skipped
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.kafka.records import Incoming
 from saec.store.shards import shard_of
 from tests.history.kit import (
@@ -44,8 +44,10 @@ DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 
 def whole(told: Told, topic: str) -> list[Incoming]:
     """Every committed record of a topic."""
-    stretches = replay.bounds(told.settings, topic, committed=True)
-    return [record for piece in replay.read(told.settings, topic, stretches) for record in piece]
+    whole_topic = stretches.bounds(told.settings, topic, committed=True)
+    return [
+        record for piece in stretches.read(told.settings, topic, whole_topic) for record in piece
+    ]
 
 
 def kinds(story: Story) -> set[str]:

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 from saec.contracts.events import Channel
 from saec.history.events import Answered, Asked, CancelAsked, Dispatched, Pending
-from saec.kafka import replay
-from saec.kafka.replay import Stretch
+from saec.kafka import stretches
+from saec.kafka.stretches import Stretch
 from saec.store.shards import shard_of
 from tests.dispatch.test_worker import drive
 from tests.history.kit import (
@@ -52,7 +52,9 @@ def test_every_place_is_where_the_record_stands(told: Told) -> None:
     assert len(set(places)) == 3 + 7
     for place in places:
         stretch = {place.partition: Stretch(place.offset, place.offset + 1)}
-        (record,) = [r for part in replay.read(told.settings, place.topic, stretch) for r in part]
+        (record,) = [
+            r for part in stretches.read(told.settings, place.topic, stretch) for r in part
+        ]
         text, raw = str(request_id).encode(), request_id.bytes
         assert text in (record.value or b"") or raw in (record.value or b"")
 

@@ -228,6 +228,24 @@ def test_requests_that_were_deleted_are_told(scene: Scene) -> None:
         recover(scene.settings, print, dry_run=True)
 
 
+def test_what_only_a_deleted_ledger_knew_is_not_sent_again(scene: Scene) -> None:
+    scene.back_up()
+    asked = [scene.ask(id_=scene.installed._new_id(shard)) for shard in (0, 1)]
+    scene.take_requests()
+    scene.dispatch()
+    gone = TopicPartition(scene.settings.topics.ledger, 1, -1)
+    admin = AdminClient({"bootstrap.servers": scene.settings.bootstrap_servers, "log_level": 0})
+    admin.delete_records([gone])[gone].result(10)
+    scene.restore()
+    report = scene.recover()
+    assert list(report.halted) == [1]
+    assert "what was dispatched in between is not known" in report.halted[1]
+    scene.ask(id_=scene.installed._new_id(0))
+    scene.take_requests()
+    scene.dispatch(until=lambda: scene.installed.pending() == 1)
+    assert scene.sent()[asked[1], "ana"] == 1
+
+
 def test_nothing_of_a_person_is_told(scene: Scene) -> None:
     scene.back_up()
     scene.ask()
