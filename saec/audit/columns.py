@@ -24,6 +24,7 @@ _HYPHENS = [8, 13, 18, 23]
 _HEXADECIMAL = [place for place in range(_UUID_CHARS) if place not in _HYPHENS]
 _DIGIT = np.full(256, _NO_DIGIT, np.uint8)
 _DIGIT[list(b"0123456789abcdef")] = range(16)
+_NOT_SMALL = 0x81  # of a varint's first byte: more follow, or it is negative
 _MOST_SHIFT = 63  # of a varint's seven bits; the tenth byte holds one
 
 
@@ -357,10 +358,14 @@ def _first(cursor: Cursor, start: Longs, count: int) -> Octets:
 def _items(raw: bytes, count: int, at: int, end: int, starts: list[int], sizes: list[int]) -> int:
     """Notes where so many strings stand; returns the place behind the array or the map."""
     for _ in range(count):
-        size, at = _length(raw, at, end)
+        byte = raw[at]
+        # Nearly always of one byte; what is wrong with any other is found there.
+        size, at = _length(raw, at, end) if byte & _NOT_SMALL else (byte >> 1, at + 1)
         starts.append(at)
         sizes.append(size)
         at += size
+    if at > end:
+        raise ValueError("longer than the value")
     return _end_of_blocks(raw, at)
 
 

@@ -4,6 +4,7 @@ Two hands: one reads and decodes, the other writes what the first has read. Inva
 written in the order of reading, a whole number of blocks at a time.
 """
 
+import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -104,7 +105,7 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
     truncated = {(one.topic, one.partition) for one in books.extents() if one.first == one.kept > 0}
     # Arrow's own allocators keep what they once took.
     pa.set_memory_pool(pa.system_memory_pool())
-    with _writing(books, scope) as write:
+    with _no_collector(), _writing(books, scope) as write:
         for topic, understand in _topics(settings, _Messages(books)).items():
             before = {partition: stretch.start for partition, stretch in left[topic].items()}
             for block in blocks(settings, topic, left[topic]):
@@ -112,6 +113,18 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
                 count, reached_now = len(block.values), block.reached
                 write(_Written(topic, count, reached_now, oldest_ms, understand(block)))
                 told(_advance(before, reached_now))
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Python looks for cycles among ten thousand records at a time, and there are none."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 @dataclass(frozen=True, slots=True)

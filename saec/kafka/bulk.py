@@ -5,11 +5,11 @@ the client's queue, whatever the size of a record. Committed records only; nothi
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from saec.contracts.headers import RawHeaders
 from saec.errors import BrokerUnavailableError
@@ -19,8 +19,11 @@ from saec.settings import Settings
 
 _MOST_RECORDS = 10_000
 _POLL_S = 0.2
+_WAKE_S = 1.0
 _QUEUE_KBYTES = 8_192
 _FETCH_BYTES = 8_388_608
+# At the end of a partition the client would wait half a second for more.
+_LONGEST_WAIT_MS = 100
 # How long the client pauses when its queue is full: by default a second, in which it stays empty.
 _QUEUE_PAUSE_MS = 2
 # Kafka looks for transactions that were left open every so often.
@@ -54,7 +57,9 @@ def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Ite
     left = {partition: stretch.end for partition, stretch in wanted.items() if len(stretch)}
     bound_s = settings.transaction_timeout_s + _EXTRA_S
     with closing(_consumer(settings)) as consumer:
-        consumer.assign([TopicPartition(topic, p, wanted[p].start) for p in left])
+        places = [TopicPartition(topic, p, wanted[p].start) for p in left]
+        consumer.assign(places)
+        _wake(consumer, places)
         silent_s = 0.0
         while left:
             first = consumer.poll(_POLL_S)
@@ -67,6 +72,14 @@ def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Ite
             if first is not None:
                 # What is there already, without waiting: no more than the queue holds.
                 yield _block(consumer, topic, [first, *consumer.consume(_MOST_RECORDS, 0)], left)
+
+
+def _wake(consumer: Consumer, places: list[TopicPartition]) -> None:
+    """The client's threads would begin to fetch up to a second later; a question wakes them."""
+    with suppress(KafkaException):
+        consumer.offsets_for_times(
+            [TopicPartition(place.topic, place.partition, 0) for place in places], timeout=_WAKE_S
+        )
 
 
 def _block(consumer: Consumer, topic: str, messages: list[Any], left: dict[int, int]) -> Block:
@@ -119,6 +132,7 @@ def _consumer(settings: Settings) -> Consumer:
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": _QUEUE_KBYTES,
             "fetch.max.bytes": _FETCH_BYTES,
+            "fetch.wait.max.ms": _LONGEST_WAIT_MS,
             "fetch.queue.backoff.ms": _QUEUE_PAUSE_MS,
         },
     )
