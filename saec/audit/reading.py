@@ -45,10 +45,7 @@ _INSERT = {
         INSERT INTO answers
         SELECT partition, "offset", source_partition, source_offset,
                TRY_CAST(request_id AS UUID), status, stopped
-        FROM page WHERE source_offset IS NOT NULL;
-        INSERT INTO notices
-        SELECT partition, "offset", TRY_CAST(request_id AS UUID), slice_no, skipped
-        FROM page WHERE status IN ('SKIPPED', 'EXPIRED')
+        FROM page WHERE source_offset IS NOT NULL
     """,
     "shard_taken": """
         INSERT INTO batches SELECT partition, "offset", 'taken', batch_no, epoch FROM page

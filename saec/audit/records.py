@@ -85,13 +85,18 @@ def _read(
     for event in events:
         which = cursor.starting_with(avro.prefix(event))
         if which.size:
-            chosen = cursor if which.size == len(values) else cursor.pick(which)
-            pages.append(_page(event, chosen, rows[which]))
-            left[which[chosen.plain]] = False
+            chosen = cursor.pick(which)
+            page = _page(event, chosen, rows[which])
+            if not chosen.plain.all():
+                which = which[chosen.plain]
+                page = _page(event, cursor.pick(which), rows[which])
+            pages.append(page)
+            left[which] = False
     return pages, rows[left].tolist()
 
 
 def _page(event: str, cursor: Cursor, rows: Rows) -> Page:
+    """What these values say; of those that are not plain it means nothing."""
     cursor.fixed(avro.PREFIX_BYTES)
     if event == "dispatch_message":
         found, common = _dispatch(cursor)
@@ -99,8 +104,6 @@ def _page(event: str, cursor: Cursor, rows: Rows) -> Page:
     else:
         found, shared = _READERS[event](cursor), None
     table = pa.table({"row": pa.array(rows.astype(np.int32)), **found})
-    if not cursor.plain.all():
-        table = table.filter(pa.array(cursor.plain))
     return Page(event, table, shared)
 
 
@@ -209,7 +212,7 @@ def _content(cursor: Cursor, content: pa.Array) -> Columns:
 
 
 def _status(cursor: Cursor) -> Columns:
-    """An answer; of its counts, what a cancel stopped and what was skipped of a slice."""
+    """An answer; of its counts, what a cancel stopped."""
     request_id, customer_id = cursor.optional_text(), cursor.optional_text()
     status, reason = cursor.number(), cursor.optional_text()
     counts = cursor.numbers_by_text()
@@ -220,17 +223,12 @@ def _status(cursor: Cursor) -> Columns:
         columns.texts(cursor, unused)
     names = [symbol if symbol in Status.__members__ else None for symbol in _symbols()]
     known = [names[n] if 0 <= n < len(names) else None for n in status.tolist()]
-    cursor.plain &= np.array([name is not None for name in known])
+    cursor.plain &= np.fromiter((name is not None for name in known), np.bool_, len(known))
     return {
         "request_id": columns.texts(cursor, request_id),
         "of_customer": pa.array(customer_id.size >= 0),
         "status": pa.array(known, pa.string()),
         "stopped": pa.array([one.get(b"messages_stopped") for one in counts], pa.int64()),
-        "slice_no": pa.array([one.get(b"slice") for one in counts], pa.int64()),
-        "skipped": pa.array(
-            [sum([count for name, count in one.items() if b"." in name]) for one in counts],
-            pa.int64(),
-        ),
     }
 
 
