@@ -68,8 +68,8 @@ _INSERT = {
         INSERT INTO sent
         SELECT topic, partition, "offset", stamped_ms, message_id, content_no,
                hash(customer_id),
-               key = encode(coalesce(customer_id, request_id)) AND channel = topic
-                   AND addressed = (topic <> 8),
+               coalesce(key = encode(coalesce(customer_id, request_id)), false)
+                   AND channel = topic AND addressed = (topic <> 8),
                dispatched_ms
         FROM page
     """,

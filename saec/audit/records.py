@@ -184,8 +184,11 @@ def _dispatch(cursor: Cursor) -> tuple[Columns, Columns]:
     known = (channel >= 0) & (channel < len(bits))
     cursor.plain &= known & (bits[np.where(known, channel, 0)] < _UNKNOWN)
     columns.texts(cursor, address)
+    ids = columns.uuids(cursor, message_id)
+    if ids.null_count:
+        columns.texts(cursor, message_id)  # which is a text all the same
     rows = {
-        "message_id": columns.uuids(cursor, message_id),
+        "message_id": ids,
         "customer_id": columns.texts(cursor, customer),
         "channel": columns.numbers(bits[np.where(known, channel, 0)]),
         "addressed": pa.array(address.size >= 0),

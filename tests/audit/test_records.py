@@ -14,7 +14,7 @@ from saec.audit.records import Page, read_pages
 from saec.contracts import avro, dispatch, varint
 from saec.contracts.decode import RejectedError, decode_request
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
-from saec.contracts.events import CancelRequested, Channel, ScheduleRequested, channels_to_bits
+from saec.contracts.events import CancelRequested, Channel, ScheduleRequested, canonical_uuid, channels_to_bits
 from saec.contracts.ledger import BatchCommitted, ShardTaken, decode_ledger, encode_ledger
 from saec.contracts.status import RequestStatus, decode_status, encode_status
 from saec.errors import Reason
@@ -92,7 +92,7 @@ def _content(fields: Mapping[str, Any], request_id: str) -> bytes:
 
 def of_dispatch(fields: Mapping[str, Any]) -> Row:
     return {
-        "message_id": fields["message_id"],
+        "message_id": _uuid(fields["message_id"]),
         "customer_id": fields["customer_id"],
         "channel": Channel(fields["channel"]).bit,
         "addressed": fields["address"] is not None,
@@ -103,6 +103,13 @@ def of_dispatch(fields: Mapping[str, Any]) -> Row:
         "requester": fields["requester"],
         "due_ms": fields["due_at"],
     }
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return canonical_uuid(text)
+    except ValueError:
+        return None
 
 
 def of_status(fields: Mapping[str, Any]) -> Row:
