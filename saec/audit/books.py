@@ -32,8 +32,6 @@ _TABLES = """
     CREATE TABLE answers (
         partition INTEGER, "offset" BIGINT, source_partition INTEGER, source_offset BIGINT,
         request_id UUID, status VARCHAR, stopped BIGINT);
-    CREATE TABLE notices (
-        partition INTEGER, "offset" BIGINT, request_id UUID, slice_no INTEGER, skipped BIGINT);
     CREATE TABLE batches (
         shard INTEGER, "offset" BIGINT, kind VARCHAR, batch_no BIGINT, epoch BIGINT);
     CREATE TABLE slices (

@@ -195,6 +195,8 @@ class Cursor:
             begun = len(starts)
             try:
                 self._at[row] = _items(self.raw, count * each, at, end, starts, sizes)
+                if each > 1:
+                    _distinct(self.raw, starts[begun::each], sizes[begun::each])
             except ValueError:
                 del starts[begun:], sizes[begun:]
                 self._give_up(row)
@@ -369,11 +371,18 @@ def _items(raw: bytes, count: int, at: int, end: int, starts: list[int], sizes: 
     return _end_of_blocks(raw, at)
 
 
+def _distinct(raw: bytes, starts: Sequence[int], sizes: Sequence[int]) -> None:
+    keys = {raw[at : at + size] for at, size in zip(starts, sizes, strict=True)}
+    if len(keys) < len(starts):
+        raise ValueError("a key is given twice")
+
+
 def _numbers(raw: bytes, count: int, at: int, end: int) -> tuple[dict[bytes, int], int]:
     found = {}
     for _ in range(count):
         size, at = _length(raw, at, end)
         name, at = raw[at : at + size], at + size
+        name.decode()
         found[name], at = _long(raw, at)
     if len(found) < count:
         raise ValueError("a key is given twice")
@@ -443,6 +452,6 @@ def _long(raw: bytes, at: int) -> tuple[int, int]:
         at += 1
         zigzag |= (byte & 0x7F) << shift
         shift += 7
-    if byte == 0 or byte >= 0x80:
+    if byte == 0 or byte >= 0x80 or zigzag >> 64:
         raise ValueError("not the shortest form, or more than 64 bits")
     return (zigzag >> 1) ^ -(zigzag & 1), at

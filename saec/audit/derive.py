@@ -7,6 +7,8 @@ unit's counts add up: expected = dispatched + skipped + stopped + awaited + miss
 
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from saec.audit.books import Books
 from saec.contracts.events import Channel
 from saec.settings import Settings
@@ -14,6 +16,8 @@ from saec.store.shards import shard_of
 
 # After its instant a message may still be on its way, for as long as a transaction may last.
 _MARGIN_MS = 120_000
+# Beyond any instant and any count; sums of it still fit.
+_MOST = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,10 @@ class Bounds:
     late_ms: int
 
 
-_NAMES = ", ".join(f"({channel.bit}::UTINYINT, '{channel}:')" for channel in Channel)
+_CHANNELS = f"{[channel.bit for channel in Channel]}::UTINYINT[]"
+_NAME = "CASE channel {} END".format(
+    " ".join(f"WHEN {channel.bit} THEN '{channel}:'" for channel in Channel)
+)
 
 # One row for each record of saec.requests that was answered.
 _VERDICTS = """
@@ -63,41 +70,51 @@ _ASKED = """
 # Batches take a request's slices in order, so the first one tells how the request was cut.
 _LED = """
     CREATE TABLE led AS
-    SELECT request_id, coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)) AS step
+    SELECT request_id, nullif(coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)), 0) AS step,
+           min(slice_no) = 0 AS begun
     FROM slices GROUP BY request_id
 """
 # What the ledger dispatched was accepted, also where the answer is gone or to come.
 _CHOSEN = """
     CREATE TABLE chosen AS
     SELECT request_id, arg_min(row_no, (status IS NULL, stamped_ms, partition, "offset")) AS row_no,
-           bool_and(status IS NULL) AS assumed
+           bool_and(status IS NULL AND to_come) AS answer_to_come
     FROM asked
     WHERE kind = 'request' AND request_id IS NOT NULL
           AND (status = 'ACCEPTED'
                OR (status IS NULL AND request_id IN (SELECT request_id FROM led)))
     GROUP BY request_id
 """
+# The first cancel that may decides a request, and later answers repeat it.
 _STOPS = """
     CREATE TABLE stops AS
     WITH unanswered AS (
         SELECT request_id, bool_and(to_come) AS to_come FROM asked
         WHERE kind = 'cancel' AND status IS NULL GROUP BY request_id),
-    answered AS (
-        SELECT request_id, max(stopped) AS stopped FROM verdicts WHERE status = 'CANCELLED'
-        GROUP BY request_id)
-    SELECT request_id, coalesce(stopped, 0) AS stopped, to_come AS cancel_to_come
-    FROM answered FULL JOIN unanswered USING (request_id)
+    decided AS (
+        SELECT request_id, least(greatest(max(stopped), 0), {most}) AS stopped FROM verdicts
+        WHERE status IN ('CANCELLED', 'ALREADY_CANCELLED', 'TOO_LATE') GROUP BY request_id)
+    SELECT request_id, coalesce(stopped, 0) AS stopped,
+           CASE WHEN d.request_id IS NULL THEN to_come END AS cancel_to_come
+    FROM decided d FULL JOIN unanswered USING (request_id)
 """
 _ACCEPTED = """
     CREATE TABLE accepted AS
     SELECT c.rowid::INTEGER AS no, c.row_no, c.request_id, r.partition, r."offset",
            r.stamped_ms AS asked_ms, r.campaign_id, r.channels, r.due_ms, r.expires_ms, r.content,
-           r.people, c.assumed, greatest(r.due_ms, r.stamped_ms) AS wanted_ms,
+           r.people, c.answer_to_come,
+           least(greatest(r.due_ms, r.stamped_ms), {most}) AS wanted_ms,
            coalesce(s.stopped, 0) AS stopped, s.cancel_to_come,
-           CASE WHEN r.people = 0 THEN 1 ELSE l.step END::INTEGER AS step
+           CASE WHEN r.people = 0 THEN 1 ELSE l.step END::INTEGER AS step,
+           r.people = 0 OR coalesce(l.begun, false) AS begun
     FROM requests r JOIN chosen c ON c.row_no = r.rowid
     LEFT JOIN led l ON l.request_id = c.request_id
     LEFT JOIN stops s ON s.request_id = c.request_id
+"""
+# How a request was cut, cannot be told where its first slice may be gone: it is one unit then.
+_UNCUT = """
+    UPDATE accepted SET step = NULL FROM gaps
+    WHERE gaps.no = accepted.no AND wanted_ms <= gap_ms AND NOT begun
 """
 _CONTENTS = """
     CREATE TABLE read_contents AS
@@ -109,24 +126,33 @@ _UNITS = """
     CREATE TABLE units AS
     SELECT e.no, e.channel, e.slice_no, count(*) AS lines, count(s.message_id) AS records,
            min(least(s.stamped_ms, s.dispatched_ms)) AS first_ms, max(s.dispatched_ms) AS last_ms,
-           coalesce(bool_or(NOT s.whole OR c.altered IS NOT NULL
+           coalesce(bool_or(NOT s.whole OR c.no IS DISTINCT FROM e.no
                             OR s.customer IS DISTINCT FROM e.customer)
                     FILTER (s.message_id IS NOT NULL), false) AS altered
     FROM ({expected}) e LEFT JOIN sent s USING (message_id)
-    LEFT JOIN (SELECT content_no, altered FROM read_contents WHERE altered) c USING (content_no)
+    LEFT JOIN (SELECT content_no, no FROM read_contents WHERE NOT altered) c USING (content_no)
     GROUP BY e.no, e.channel, e.slice_no
+"""
+# Each slice of the ledger; where one is there twice, as it was dispatched first.
+_TOLD = """
+    CREATE TABLE told AS
+    SELECT request_id, slice_no, min(dispatched_ms) AS told_ms,
+           min(("offset", shard)) AS place, bool_and("offset" < e.settled) AS settled
+    FROM slices JOIN extents e ON e.topic = getvariable('ledger_topic')
+         AND e.partition = slices.shard
+    GROUP BY request_id, slice_no
+"""
+_SKIPPED = """
+    CREATE TABLE skipped AS
+    SELECT request_id, slice_no, channel, reason, sum(messages)::BIGINT AS messages
+    FROM skips JOIN told USING (request_id, slice_no)
+    WHERE place = (skips."offset", skips.shard) GROUP BY ALL
 """
 # What each unit came to. `covered`: the channel's topic still holds what was dispatched then.
 _COUNTED = """
     CREATE TABLE counted AS
-    WITH told AS (
-        SELECT request_id, slice_no, min(dispatched_ms) AS told_ms,
-               bool_and("offset" < e.settled) AS settled
-        FROM slices JOIN extents e ON e.topic = getvariable('ledger_topic')
-             AND e.partition = slices.shard
-        GROUP BY request_id, slice_no),
-    skipped AS (
-        SELECT request_id, slice_no, channel, sum(messages)::BIGINT AS skipped FROM skips
+    WITH skipped_units AS (
+        SELECT request_id, slice_no, channel, sum(messages)::BIGINT AS skipped FROM skipped
         GROUP BY ALL),
     sized AS (
         SELECT u.*, a.* EXCLUDE (no, channels),
@@ -138,7 +164,7 @@ _COUNTED = """
            coalesce(t.settled, true) AS settled, coalesce(k.skipped, 0) AS ledger_skips, told_ms,
            t.request_id IS NULL OR told_ms >= coalesce(c.from_ms, told_ms) AS covered
     FROM sized s LEFT JOIN told t USING (request_id, slice_no)
-    LEFT JOIN skipped k USING (request_id, slice_no, channel)
+    LEFT JOIN skipped_units k USING (request_id, slice_no, channel)
     LEFT JOIN channels_from c USING (channel)
 """
 # From when a channel's topic is complete; no row where it still holds everything.
@@ -152,10 +178,11 @@ _CHANNELS_FROM = """
 _JUDGED = """
     CREATE TABLE judged AS
     WITH shared AS (
-        SELECT *, CASE WHEN led THEN 0 ELSE unfound END AS absent,
+        SELECT *, CASE WHEN led THEN 0 ELSE unfound END AS absent, size - absent AS present,
+               CASE WHEN covered THEN found ELSE greatest(size - ledger_skips, 0) END AS dispatched,
                sum(absent) OVER of_request AS all_absent,
                coalesce(sum(absent) OVER last_first, 0) AS absent_after,
-               coalesce(sum(found) OVER unled_first, 0) AS found_after
+               coalesce(sum(present) OVER unled_first, 0) AS present_after
         FROM counted
         WINDOW of_request AS (PARTITION BY no),
             last_first AS (PARTITION BY no ORDER BY slice_no DESC, channel DESC
@@ -164,17 +191,18 @@ _JUDGED = """
                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)),
     split AS (
         SELECT *, least(absent, greatest(stopped - absent_after, 0)) AS stopped_here,
-               least(found, greatest(stopped - all_absent - found_after, 0)) AS stopped_but_sent
+               least(dispatched, present, greatest(stopped - all_absent - present_after, 0))
+                   AS stopped_but_sent
         FROM shared)
     SELECT no, request_id, channel, slice_no, campaign_id, due_ms, expires_ms, wanted_ms,
            partition, "offset", size AS asked,
-           CASE WHEN covered THEN found ELSE greatest(size - ledger_skips, 0) END AS dispatched,
-           CASE WHEN covered THEN 0 ELSE greatest(size - ledger_skips, 0) END AS from_ledger,
+           dispatched, CASE WHEN covered THEN 0 ELSE dispatched END AS from_ledger,
            duplicate, CASE WHEN covered THEN least(ledger_skips, unfound) ELSE ledger_skips END
                AS skipped,
            ledger_skips, stopped_here AS stopped, absent - stopped_here AS rest,
            CASE WHEN NOT led AND (wanted_ms + getvariable('late_ms') >= getvariable('as_of_ms')
-                                  OR assumed OR coalesce(cancel_to_come, false)) THEN 'awaited'
+                                  OR answer_to_come OR coalesce(cancel_to_come, false))
+                     THEN 'awaited'
                 WHEN NOT led AND cancel_to_come IS NOT NULL THEN 'unjudged'
                 WHEN NOT led AND wanted_ms <= gap_ms THEN 'unjudged'
                 WHEN led AND NOT settled THEN 'awaited' ELSE 'missing' END AS fate,
@@ -186,7 +214,9 @@ _JUDGED = """
                AS unrecorded,
            coalesce(first_ms < due_ms, false) OR coalesce(told_ms < due_ms, false) AS early,
            coalesce(greatest(last_ms, told_ms) > wanted_ms + getvariable('late_ms'), false) AS late,
-           coalesce(last_ms >= expires_ms, false) AS after_expiry, altered, covered, told_ms
+           coalesce(last_ms >= expires_ms, false)
+               OR (from_ledger > 0 AND coalesce(told_ms >= expires_ms, false)) AS after_expiry,
+           altered, covered, told_ms, first_ms, last_ms
     FROM split LEFT JOIN gaps USING (no)
 """
 
@@ -206,13 +236,15 @@ def derive(books: Books, settings: Settings, bounds: Bounds) -> None:
     for channel, topic in names.dispatch.items():
         books.rows("INSERT INTO channel_topics VALUES (?, ?)", channel.bit, topic)
     _set(books, "answers_from_ms", _complete_from(books, names.status) + _MARGIN_MS)
-    for step in (_VERDICTS, _DOUBLES, _ASKED, _LED, _CHOSEN, _STOPS, _ACCEPTED, _CONTENTS):
+    for step in (_VERDICTS, _DOUBLES, _ASKED, _LED, _CHOSEN, _STOPS, _ACCEPTED):
+        books.run(step.format(most=_MOST))
+    _find_gaps(books, names.ledger)
+    for step in (_UNCUT, _CONTENTS):
         books.run(step)
     books.run(_UNITS.format(expected=expected("accepted")))
     books.run(_CHANNELS_FROM.format(margin=_MARGIN_MS))
-    books.run(_COUNTED)
-    _find_gaps(books, names.ledger)
-    books.run(_JUDGED)
+    for step in (_TOLD, _SKIPPED, _COUNTED, _JUDGED):
+        books.run(step)
 
 
 def expected(accepted: str) -> str:
@@ -227,16 +259,17 @@ def expected(accepted: str) -> str:
                    unhex(replace(r.request_id::VARCHAR, '-', '')) AS namespace
             FROM {accepted} a JOIN requests r ON r.rowid = a.row_no),
         each_channel AS (
-            SELECT r.* EXCLUDE (customers, channels), channel, name,
-                   CASE WHEN channel = 8 THEN [''] ELSE customers END AS persons
-            FROM each_request r
-            JOIN (VALUES {_NAMES}) c(channel, name) ON r.channels & channel <> 0),
+            SELECT * EXCLUDE (channels),
+                   unnest(list_filter({_CHANNELS}, lambda one: channels & one <> 0)) AS channel
+            FROM each_request),
         each_person AS (
-            SELECT * EXCLUDE (persons), unnest(persons) AS person,
-                   generate_subscripts(persons, 1) - 1 AS place
+            SELECT * EXCLUDE (customers),
+                   unnest(CASE WHEN channel = 8 THEN [''] ELSE customers END) AS person,
+                   generate_subscripts(
+                       CASE WHEN channel = 8 THEN [''] ELSE customers END, 1) - 1 AS place
             FROM each_channel),
         hashed AS (
-            SELECT *, sha1(namespace || encode(name || person)) AS digest,
+            SELECT *, sha1(namespace || encode({_NAME} || person)) AS digest,
                    ascii(substr(digest, 17, 1)) AS variant
             FROM each_person)
         SELECT no, channel,
@@ -280,7 +313,8 @@ def _find_gaps(books: Books, ledger: str) -> None:
             for no, request_id in numbers
             if (shard := shard_of(request_id, shards)) in until
         ]
-        books.insert_many("INSERT INTO gaps VALUES (?, ?)", rows)
+        page = pa.table({"no": [no for no, _ in rows], "gap_ms": [gap_ms for _, gap_ms in rows]})
+        books.insert("INSERT INTO gaps SELECT no, gap_ms FROM page", page)
 
 
 def _set(books: Books, name: str, value: int | str) -> None:

@@ -91,15 +91,16 @@ _TABLE = """
 """
 _FLAGGED = """
     CREATE TABLE flagged AS
-    SELECT *, lacking + CASE WHEN fate = 'missing' THEN rest ELSE 0 END AS missing FROM judged
-    WHERE duplicate > 0 OR lacking > 0 OR (rest > 0 AND fate <> 'awaited') OR skipped_but_sent > 0
+    SELECT *, CASE WHEN fate = 'missing' THEN lacking + rest ELSE 0 END AS missing FROM judged
+    WHERE duplicate > 0 OR (lacking + rest > 0 AND fate <> 'awaited') OR skipped_but_sent > 0
           OR stopped_but_sent > 0 OR unrecorded > 0 OR early OR late OR after_expiry OR altered
 """
 _SUSPECT = """
     CREATE TABLE suspects AS
     SELECT f.*, e.customer_id, e.message_id, c.topic AS sent_topic, s.partition AS sent_partition,
            s."offset" AS sent_offset, s.stamped_ms, s.dispatched_ms,
-           NOT s.whole OR rc.altered OR s.customer IS DISTINCT FROM e.customer AS altered_here
+           NOT s.whole OR rc.altered OR rc.no IS DISTINCT FROM no
+               OR s.customer IS DISTINCT FROM e.customer AS altered_here
     FROM ({expected}) e JOIN flagged f USING (no, channel, slice_no)
     LEFT JOIN sent s USING (message_id)
     LEFT JOIN read_contents rc USING (content_no)
@@ -159,16 +160,21 @@ _KINDS = [
         FROM suspects WHERE sent_offset IS NOT NULL GROUP BY message_id, channel HAVING count(*) > 1
     """,
     _of_sent(Kind.EARLY, "least(stamped_ms, dispatched_ms) < due_ms",
-             "(due_ms - least(stamped_ms, dispatched_ms)) || ' ms early'"),
+             "(due_ms - least(stamped_ms, dispatched_ms)::HUGEINT) || ' ms early'"),
     _of_sent(Kind.LATE, "dispatched_ms > wanted_ms + getvariable('late_ms')",
              "(dispatched_ms - wanted_ms) || ' ms late'"),
     _of_sent(Kind.AFTER_EXPIRY, "dispatched_ms >= expires_ms"),
     _of_sent(Kind.ALTERED, "altered_here"),
-    _of_unit(Kind.EARLY, "CASE WHEN NOT covered AND told_ms < due_ms THEN dispatched ELSE 0 END",
-             _IN_LEDGER, "'by the ledger'"),
-    _of_unit(Kind.LATE, "CASE WHEN NOT covered AND told_ms > wanted_ms + getvariable('late_ms') "
+    # What only the ledger tells: its messages are not kept, or say something else.
+    _of_unit(Kind.EARLY, "CASE WHEN told_ms < due_ms AND (NOT covered OR first_ms >= due_ms) "
              "THEN dispatched ELSE 0 END", _IN_LEDGER, "'by the ledger'"),
-    _of_unit(Kind.STOPPED_BUT_SENT, "stopped_but_sent", _SENT_OF_UNIT),
+    _of_unit(Kind.LATE, "CASE WHEN told_ms > wanted_ms + getvariable('late_ms') "
+             "AND (NOT covered OR last_ms <= wanted_ms + getvariable('late_ms')) "
+             "THEN dispatched ELSE 0 END", _IN_LEDGER, "'by the ledger'"),
+    _of_unit(Kind.AFTER_EXPIRY, "CASE WHEN told_ms >= expires_ms THEN from_ledger ELSE 0 END",
+             _IN_LEDGER, "'by the ledger'"),
+    _of_unit(Kind.STOPPED_BUT_SENT, "stopped_but_sent",
+             f"CASE WHEN covered THEN {_SENT_OF_UNIT} ELSE {_IN_LEDGER} END"),
     _of_unit(Kind.SKIPPED_BUT_SENT, "skipped_but_sent", _IN_LEDGER),
     _of_unit(Kind.UNRECORDED, "unrecorded", _SENT_OF_UNIT),
     _of_unit(Kind.UNJUDGED, "CASE WHEN fate = 'unjudged' THEN rest ELSE 0 END", "[]",
@@ -192,8 +198,9 @@ _ANSWER_TO_NOTHING = f"""
            'it names partition ' || source_partition || ', offset ' || source_offset
     FROM answers a LEFT JOIN asked k
          ON (k.partition, k."offset") = (a.source_partition, a.source_offset)
-    JOIN extents e ON e.topic = getvariable('requests_topic') AND e.partition = a.source_partition
-    WHERE k.kind IS NULL AND a.source_offset >= e.kept
+    LEFT JOIN extents e
+         ON e.topic = getvariable('requests_topic') AND e.partition = a.source_partition
+    WHERE k.kind IS NULL AND a.source_offset >= coalesce(e.kept, 0)
 """
 _BROKEN_LEDGER = f"""
     WITH chain AS (
@@ -212,10 +219,11 @@ _BROKEN_LEDGER = f"""
              AND (next_kind, next_no) IS DISTINCT FROM ('committed', batch_no)
         UNION ALL
         SELECT shard, "offset", NULL, 0, 'batch ' || batch_no || ' follows ' || previous
-        FROM links WHERE batch_no <> previous + 1
+        FROM links WHERE batch_no <> previous::HUGEINT + 1
         UNION ALL
         SELECT shard, "offset", request_id, messages,
-               'slice ' || slice_no || ' was dispatched before' FROM twice WHERE nth > 1)
+               'slice ' || slice_no || ' was dispatched before' FROM twice
+        WHERE nth > 1 AND (getvariable('whole') OR request_id IN (SELECT request_id FROM accepted)))
     SELECT '{Kind.BROKEN_LEDGER}', request_id, NULL, NULL, NULL, NULL, messages,
            [{{'topic': getvariable('ledger_topic'), 'partition': shard, 'offset': "offset"}}],
            detail
@@ -234,9 +242,11 @@ def _asked(kinds: str) -> str:
     SELECT CASE WHEN times > 1 THEN '{Kind.ANSWERED_TWICE}' WHEN gone THEN '{Kind.UNJUDGED}'
                 ELSE '{Kind.UNANSWERED}' END,
            request_id, NULL, NULL, NULL, NULL, 0, [{_OF_REQUEST}],
-           CASE WHEN times > 1 THEN times || ' answers' WHEN gone THEN 'its answer is not kept' END
-    FROM asked WHERE kind IN {kinds} AND (
-        times > 1 OR (status IS NULL AND NOT to_come AND NOT (gone AND (
+           CASE WHEN times > 1 THEN times || ' answers' WHEN gone THEN 'its answer is not kept'
+                WHEN to_come THEN 'ingest has not come to it' END
+    FROM (SELECT *, to_come AND stamped_ms + getvariable('late_ms') >= getvariable('as_of_ms')
+                    AS waits FROM asked) WHERE kind IN {kinds} AND (
+        times > 1 OR (status IS NULL AND NOT waits AND NOT (gone AND (
             kind <> 'request' OR request_id IN (SELECT request_id FROM accepted)))))
 """
 
@@ -260,6 +270,7 @@ def _unrequested() -> str:
 
 def find(books: Books, scope: Scope) -> None:
     """Write the table `findings` from what was derived."""
+    books.rows("SET VARIABLE whole = ?", scope.whole)
     books.run(_TABLE)
     books.run(_FLAGGED)
     about = "(SELECT * FROM accepted WHERE no IN (SELECT no FROM flagged))"
@@ -270,14 +281,14 @@ def find(books: Books, scope: Scope) -> None:
         wanted += [_ANSWER_TO_NOTHING, _LEDGER_UNREQUESTED]
     for sql in wanted:
         books.run(f"INSERT INTO findings {sql}")
-    if _more_than_expected(books):
+    if not scope.whole or _more_than_expected(books):
         books.run(f"INSERT INTO findings {_unrequested()}")
 
 
 def _more_than_expected(books: Books) -> bool:
-    wanted = "SELECT count(*) FROM sent JOIN read_contents USING (content_no) WHERE wanted"
+    """Each expected message has its own id, so what was sent is there once, if it was expected."""
     matched = "SELECT coalesce(sum(records), 0) FROM units"
-    return bool(books.rows(f"SELECT ({wanted}) <> ({matched})")[0][0])
+    return bool(books.rows(f"SELECT (SELECT count(*) FROM sent) <> ({matched})")[0][0])
 
 
 def stream(books: Books) -> Iterator[Finding]:

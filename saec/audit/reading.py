@@ -46,10 +46,7 @@ _INSERT = {
         INSERT INTO answers
         SELECT partition, "offset", source_partition, source_offset,
                TRY_CAST(request_id AS UUID), status, stopped
-        FROM page WHERE source_offset IS NOT NULL;
-        INSERT INTO notices
-        SELECT partition, "offset", TRY_CAST(request_id AS UUID), slice_no, skipped
-        FROM page WHERE status IN ('SKIPPED', 'EXPIRED')
+        FROM page WHERE source_offset IS NOT NULL
     """,
     "shard_taken": """
         INSERT INTO batches SELECT partition, "offset", 'taken', batch_no, epoch FROM page
@@ -72,8 +69,8 @@ _INSERT = {
         INSERT INTO sent
         SELECT topic, partition, "offset", stamped_ms, message_id, content_no,
                hash(customer_id),
-               key = encode(coalesce(customer_id, request_id)) AND channel = topic
-                   AND addressed = (topic <> 8),
+               coalesce(key = encode(coalesce(customer_id, request_id)), false)
+                   AND channel = topic AND addressed = (topic <> 8),
                dispatched_ms
         FROM page
     """,

@@ -5,7 +5,7 @@ into that form by the general decoder first. Invariant: a record becomes a row, 
 unreadable with its reason; never an error, never left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from saec.audit import columns
 from saec.audit.columns import Cursor, Records
 from saec.contracts import avro
-from saec.contracts.events import Channel
+from saec.contracts.events import Channel, Lane
 from saec.contracts.rejected import RejectedError
 from saec.contracts.status import Status
 from saec.errors import Reason
@@ -29,6 +29,9 @@ Canonical = Callable[[int], bytes]
 """The value of a row, as SAEC writes it today. Raises RejectedError."""
 
 _REQUEST_ID_BYTES = 16
+_MOST = 2**31 - 1
+_UNKNOWN = 1 << len(Channel)
+_REASONS = frozenset(Reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +85,18 @@ def _read(
     for event in events:
         which = cursor.starting_with(avro.prefix(event))
         if which.size:
-            chosen = cursor if which.size == len(values) else cursor.pick(which)
-            pages.append(_page(event, chosen, rows[which]))
-            left[which[chosen.plain]] = False
+            chosen = cursor.pick(which)
+            page = _page(event, chosen, rows[which])
+            if not chosen.plain.all():
+                which = which[chosen.plain]
+                page = _page(event, cursor.pick(which), rows[which])
+            pages.append(page)
+            left[which] = False
     return pages, rows[left].tolist()
 
 
 def _page(event: str, cursor: Cursor, rows: Rows) -> Page:
+    """What these values say; of those that are not plain it means nothing."""
     cursor.fixed(avro.PREFIX_BYTES)
     if event == "dispatch_message":
         found, common = _dispatch(cursor)
@@ -96,8 +104,6 @@ def _page(event: str, cursor: Cursor, rows: Rows) -> Page:
     else:
         found, shared = _READERS[event](cursor), None
     table = pa.table({"row": pa.array(rows.astype(np.int32)), **found})
-    if not cursor.plain.all():
-        table = table.filter(pa.array(cursor.plain))
     return Page(event, table, shared)
 
 
@@ -113,12 +119,13 @@ def _schedule(cursor: Cursor) -> Columns:
     campaign = cursor.optional_text()
     parts += cursor.since(start), of_requester
     channels = cursor.choices(_bits("schedule_requested"))
+    cursor.plain &= channels < _UNKNOWN
     customers = cursor.texts()
     start = cursor.place()
     due = cursor.number()
     expires = cursor.optional_number()
     parts.append(cursor.since(start))
-    cursor.optional_number()  # the lane
+    _lane(cursor)
     start = cursor.place()
     _message(cursor)
     parts.append(cursor.since(start))
@@ -136,12 +143,19 @@ def _schedule(cursor: Cursor) -> Columns:
     }
 
 
+def _lane(cursor: Cursor) -> None:
+    """Read for its form only: it decides nothing here."""
+    lane, absent = cursor.optional_number()
+    cursor.plain &= absent | np.isin(lane, _lanes())
+
+
 def _message(cursor: Cursor) -> None:
     """Read for its form only: it is compared as bytes."""
-    cursor.optional_text()  # the subject
-    cursor.text()  # the body
-    cursor.text()  # its type
-    cursor.texts_by_text()  # the attributes
+    subject, _body, type_ = cursor.optional_text(), cursor.text(), cursor.text()
+    attributes = cursor.texts_by_text()
+    columns.texts(cursor, subject)
+    columns.texts(cursor, type_)
+    columns.text_lists(cursor, attributes)
 
 
 def _cancel(cursor: Cursor) -> Columns:
@@ -168,8 +182,13 @@ def _dispatch(cursor: Cursor) -> tuple[Columns, Columns]:
     cursor.plain &= first.plain[content]
     bits = np.array(_bits("dispatch_message"))
     known = (channel >= 0) & (channel < len(bits))
+    cursor.plain &= known & (bits[np.where(known, channel, 0)] < _UNKNOWN)
+    columns.texts(cursor, address)
+    ids = columns.uuids(cursor, message_id)
+    if ids.null_count:
+        columns.texts(cursor, message_id)  # which is a text all the same
     rows = {
-        "message_id": columns.uuids(cursor, message_id),
+        "message_id": ids,
         "customer_id": columns.texts(cursor, customer),
         "channel": columns.numbers(bits[np.where(known, channel, 0)]),
         "addressed": pa.array(address.size >= 0),
@@ -183,6 +202,9 @@ def _content(cursor: Cursor, content: pa.Array) -> Columns:
     """What is the same in all messages of a slice."""
     request_id, campaign = cursor.text(), cursor.optional_text()
     requester, due = cursor.text(), cursor.number()
+    cursor.optional_number()  # the expiry
+    _message(cursor)
+    cursor.finish()
     return {
         "content": content,
         "request_id": columns.texts(cursor, request_id),
@@ -193,47 +215,46 @@ def _content(cursor: Cursor, content: pa.Array) -> Columns:
 
 
 def _status(cursor: Cursor) -> Columns:
-    """An answer; of its counts, what a cancel stopped and what was skipped of a slice."""
+    """An answer; of its counts, what a cancel stopped."""
     request_id, customer_id = cursor.optional_text(), cursor.optional_text()
-    status, _reason = cursor.number(), cursor.optional_text()
+    status, reason = cursor.number(), cursor.optional_text()
     counts = cursor.numbers_by_text()
-    cursor.optional_text()  # the detail
+    detail = cursor.optional_text()
     cursor.number()  # the instant
     cursor.finish()
+    for unused in (customer_id, reason, detail):
+        columns.texts(cursor, unused)
     names = [symbol if symbol in Status.__members__ else None for symbol in _symbols()]
     known = [names[n] if 0 <= n < len(names) else None for n in status.tolist()]
-    cursor.plain &= np.array([name is not None for name in known])
+    cursor.plain &= np.fromiter((name is not None for name in known), np.bool_, len(known))
     return {
         "request_id": columns.texts(cursor, request_id),
         "of_customer": pa.array(customer_id.size >= 0),
         "status": pa.array(known, pa.string()),
         "stopped": pa.array([one.get(b"messages_stopped") for one in counts], pa.int64()),
-        "slice_no": pa.array([one.get(b"slice") for one in counts], pa.int64()),
-        "skipped": pa.array(
-            [sum([count for name, count in one.items() if b"." in name]) for one in counts],
-            pa.int64(),
-        ),
     }
 
 
 def _taken(cursor: Cursor) -> Columns:
     """The sentinel of a takeover: nothing is dispatched by it."""
     cursor.number()
-    cursor.text()
+    owner = cursor.text()
     epoch = cursor.number()
     cursor.fixed(_REQUEST_ID_BYTES)
     batch_no = cursor.number()
     cursor.number()
     cursor.finish()
+    columns.texts(cursor, owner)
     return {"epoch": columns.numbers(epoch), "batch_no": columns.numbers(batch_no)}
 
 
 def _opened(cursor: Cursor) -> Columns:
     cursor.number()
     batch_no = cursor.number()
-    cursor.text()
+    owner = cursor.text()
     epoch = cursor.number()
     cursor.finish()
+    columns.texts(cursor, owner)
     return {"epoch": columns.numbers(epoch), "batch_no": columns.numbers(batch_no)}
 
 
@@ -241,14 +262,18 @@ def _committed(cursor: Cursor) -> Columns:
     """A batch with its slices and skips, as parallel lists."""
     cursor.number()
     batch_no = cursor.number()
-    cursor.text()
+    owner = cursor.text()
     epoch, dispatched = cursor.number(), cursor.number()
     number, text = columns.number, columns.text
     slices = cursor.records(_REQUEST_ID_BYTES, (number, number, number))
     skips = cursor.records(_REQUEST_ID_BYTES, (number, number, text, number))
     cursor.finish()
+    columns.texts(cursor, owner)
     bits = dict(enumerate(_bits("batch_committed")))
-    slice_nos, channels, reasons, messages = skips.fields
+    slice_nos, places, reasons, messages = skips.fields
+    channels = [bits.get(place, _UNKNOWN) for place in places]
+    _keep(cursor, slices, map(_are_counts, *slices.fields))
+    _keep(cursor, skips, map(_is_skip, slice_nos, channels, reasons, messages))
     return {
         "epoch": columns.numbers(epoch),
         "batch_no": columns.numbers(batch_no),
@@ -259,10 +284,25 @@ def _committed(cursor: Cursor) -> Columns:
         "messages": _lists(slices, slices.fields[2], pa.int64()),
         "skip_request_ids": _lists(skips, skips.keys, pa.string()),
         "skip_slice_nos": _lists(skips, slice_nos, pa.int64()),
-        "skip_channels": _lists(skips, [bits.get(one, 0) for one in channels], pa.int64()),
+        "skip_channels": _lists(skips, channels, pa.int64()),
         "skip_reasons": _lists(skips, reasons, pa.string()),
         "skip_messages": _lists(skips, messages, pa.int64()),
     }
+
+
+def _keep(cursor: Cursor, rows: Records, good: Iterable[bool]) -> None:
+    """Whose rows are not all good, is not plain."""
+    bad = ~np.fromiter(good, np.bool_, len(rows.keys))
+    cursor.plain[np.repeat(np.arange(len(rows.counts)), rows.counts)[bad]] = False
+
+
+def _are_counts(*numbers: int) -> bool:
+    """What an int of Avro may be, and counts something."""
+    return all(0 <= number <= _MOST for number in numbers)
+
+
+def _is_skip(slice_no: int, channel: int, reason: str, messages: int) -> bool:
+    return _are_counts(slice_no, messages) and channel < _UNKNOWN and reason in _REASONS
 
 
 def _lists(rows: Records, values: list[Any], type_: pa.DataType) -> pa.Array:
@@ -272,10 +312,10 @@ def _lists(rows: Records, values: list[Any], type_: pa.DataType) -> pa.Array:
 
 @cache
 def _bits(event: str) -> list[int]:
-    """Of each symbol of an event's enum of channels, its bit; 0 for one of a later release."""
+    """Of each symbol of an event's enum of channels, its bit; for UNKNOWN, one of no channel."""
     known = Channel.__members__
     symbols = _channel_of(event)["symbols"]
-    return [Channel(name).bit if name in known else 0 for name in symbols]
+    return [Channel(name).bit if name in known else _UNKNOWN for name in symbols]
 
 
 def _channel_of(event: str) -> Any:
@@ -286,6 +326,13 @@ def _channel_of(event: str) -> Any:
         return fields["channel"]
     of_skip = fields["skips"]["items"]["fields"]
     return next(field["type"] for field in of_skip if field["name"] == "channel")
+
+
+@cache
+def _lanes() -> list[int]:
+    """The indices of the lanes in the schema's enum."""
+    fields = {field["name"]: field["type"] for field in avro.load("schedule_requested")["fields"]}
+    return [fields["lane"][1]["symbols"].index(lane.value) for lane in Lane]
 
 
 @cache

@@ -101,7 +101,7 @@ _FOUND = """
            sum(messages) AS messages FROM findings GROUP BY ALL
 """
 _SKIPPED = """
-    SELECT channel, reason, sum(messages)::BIGINT FROM skips SEMI JOIN accepted USING (request_id)
+    SELECT channel, reason, sum(messages)::BIGINT FROM skipped SEMI JOIN accepted USING (request_id)
     GROUP BY ALL ORDER BY channel, reason
 """
 _SOURCES = """
