@@ -16,7 +16,7 @@ from markupsafe import Markup
 from saec.audit import plots
 from saec.audit.findings import MEANING, Finding, Kind
 from saec.audit.report import HOUR_MS, Report, Tally
-from saec.audit.stretches import stretches
+from saec.audit.spans import spans
 
 SHOWN = 1_000
 PLACES = 5
@@ -39,7 +39,7 @@ class Campaigns:
 
 def page(report: Report, findings: Iterable[Finding]) -> str:
     """The page, as HTML. Of `findings`, sorted by kind, the first of each are shown."""
-    parts = stretches(report.by_hour)
+    parts = spans(report.by_hour)
     return (
         _environment()
         .get_template("page.html")
@@ -49,7 +49,7 @@ def page(report: Report, findings: Iterable[Finding]) -> str:
             found=sum(report.findings.values()),
             shown=chosen(findings, shares(report.findings, SHOWN)),
             campaigns=campaigns(report.by_campaign),
-            stretches=parts,
+            spans=parts,
             elsewhere=_about(report.total) - sum(_about(one.tally) for one in parts),
             hours=(parts[0].end_ms - parts[0].start_ms) // HOUR_MS if parts else 0,
             by_time=Markup(plots.by_time(parts)) if parts else None,  # noqa: S704 - drawn from numbers
@@ -74,9 +74,8 @@ def chosen(findings: Iterable[Finding], wanted: Mapping[Kind, int]) -> dict[Kind
     """So many findings of each kind, the first ones; no more are read than it takes."""
     found: dict[Kind, list[Finding]] = {kind: [] for kind in wanted}
     left = sum(wanted.values())
-    for one in findings:
-        if not left:
-            break
+    every = iter(findings)
+    while left and (one := next(every, None)):
         if len(found[one.kind]) < wanted[one.kind]:
             found[one.kind].append(one)
             left -= 1

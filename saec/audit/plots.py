@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from saec.audit.report import Tally
-from saec.audit.stretches import Stretch
+from saec.audit.spans import Span
 from saec.contracts.events import Channel
 
 # Each is replaced by the page's variable of that name; alone, a plot has these (Okabe and Ito's).
@@ -73,22 +73,22 @@ _PANELS: tuple[tuple[str, str, Callable[[Tally], int]], ...] = (
 )
 
 
-def by_time(stretches: Sequence[Stretch]) -> str:
-    """What was expected and dispatched, and what else became of it, stretch by stretch."""
-    panels = [one for one in _PANELS if any(one[2](stretch.tally) for stretch in stretches)]
+def by_time(spans: Sequence[Span]) -> str:
+    """What was expected and dispatched, and what else became of it, span by span."""
+    panels = [one for one in _PANELS if any(one[2](span.tally) for span in spans)]
     heights = [2.0, *(1.0 for _ in panels)]
     with mpl.rc_context({**_STYLE, "svg.hashsalt": "by_time"}):
         figure = Figure((_WIDTH_IN, 0.5 + 0.85 * sum(heights)), layout="constrained")
         axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        edges = [_date(one.start_ms) for one in stretches] + [_date(stretches[-1].end_ms)]
+        edges = [_date(one.start_ms) for one in spans] + [_date(spans[-1].end_ms)]
         first, *others = axes[:, 0]
-        dispatched = [one.tally.dispatched for one in stretches]
-        expected = [one.tally.expected for one in stretches]
+        dispatched = [one.tally.dispatched for one in spans]
+        expected = [one.tally.expected for one in spans]
         _steps(first, dispatched, edges, "dispatched", top=max(expected))
         first.stairs(expected, edges, color=COLOURS["ink"], linewidth=1.2, baseline=None)
         _dress(first, "Dispatched (filled) and expected (line)")
         for ax, (title, name, count) in zip(others, panels, strict=True):
-            counts = [count(one.tally) for one in stretches]
+            counts = [count(one.tally) for one in spans]
             _steps(ax, counts, edges, name)
             _dress(ax, f"{title}: {sum(counts):,}")
         _dates(axes[-1, 0], edges)
