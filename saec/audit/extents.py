@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from saec.kafka import stretches
+from saec.kafka import topics as kafka_topics
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 
@@ -37,8 +38,12 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
 
     Raises:
         BrokerUnavailableError: no answer.
+        ConfigurationError: a topic is missing.
     """
     topics = settings.topics
+    kafka_topics.existing(
+        settings, [topics.requests, topics.status, topics.ledger, *topics.dispatch.values()]
+    )
     answered = stretches.committed_offsets(settings, "requests", topics.requests)
     settled = _ends(stretches.bounds(settings, topics.ledger, committed=True))
     channels = {

@@ -154,8 +154,11 @@ def _grouped(books: Books, by: str) -> dict[Any, Tally]:
     return {**{key: _tally((0,) * 8, kinds) for key, kinds in found.items()}, **tallies}
 
 
-def _tally(counts: Sequence[int], found: Mapping[Kind, int]) -> Tally:
-    asked, expected, dispatched, from_ledger, skipped, stopped, awaited, unjudged = counts
+def _tally(counts: Sequence[int | None], found: Mapping[Kind, int]) -> Tally:
+    # Of no rows the sums are NULL.
+    asked, expected, dispatched, from_ledger, skipped, stopped, awaited, unjudged = (
+        count or 0 for count in counts
+    )
     return Tally(
         asked,
         expected,

@@ -35,6 +35,10 @@ def audit_command(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every finding into this file.")
     ] = None,
+    html_file: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write a page with plots into this file, to open offline."),
+    ] = None,
     most: Annotated[
         int, typer.Option(min=0, help="How many findings to show; the files have all of them.")
     ] = _SHOWN,
@@ -57,9 +61,12 @@ def audit_command(
 
     Exit code 0 only when it reconciles, 1 when it does not.
 
-    Example: `saec audit --since 7d --csv findings.csv`
+    Example: `saec audit --since 7d --csv findings.csv --html audit.html`
     """
-    audited = _needs_extra()
+    audited = _needs_extra("saec.cli.audited")
+    paged = None if html_file is None else _needs_extra("saec.audit.page")
+    _check_place("--csv", csv_file)
+    _check_place("--html", html_file)
     settings = load_settings()
     scope = audited.Scope(
         None if since is None else parse_past("--since", since, wall_ms()),
@@ -78,6 +85,8 @@ def audit_command(
         seconds = time.monotonic() - began_s
         if csv_file is not None:
             audited.write_csv(csv_file, done)
+        if html_file is not None and paged is not None:
+            html_file.write_text(paged.page(done.report, done.findings()), encoding="utf-8")
         if as_json:
             output.as_json(audited.as_dict(done, seconds, most))
         else:
@@ -86,15 +95,21 @@ def audit_command(
     raise typer.Exit(code)
 
 
-def _needs_extra() -> Any:
-    """What shows an audit; it needs packages that not everybody installs."""
+def _needs_extra(name: str) -> Any:
+    """A module of the audit; it needs packages that not everybody installs."""
     try:
-        return importlib.import_module("saec.cli.audited")
+        return importlib.import_module(name)
     except ImportError as error:
         raise ConfigurationError(
             f"an audit needs a package that is not installed ({error.name}): run "
             '`pip install "saec[audit]"`'
         ) from None
+
+
+def _check_place(option: str, path: Path | None) -> None:
+    """Better told now than after everything was read."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        raise InputError(f"{option}: give a file in a folder that exists")
 
 
 def _late_ms(text: str) -> int:

@@ -138,7 +138,11 @@ def _show_campaigns(tallies: Mapping[str | None, Tally], most: int) -> None:
 def _show_findings(done: Audit, most: int) -> None:
     found = done.report.findings
     if done.report.reconciles:
-        output.line("\nIt reconciles: everything that was expected was dispatched, once.")
+        output.line(
+            "\nIt reconciles: everything that was expected was dispatched, once."
+            if done.report.total.asked
+            else "\nNothing was asked for, and nothing was dispatched; is the scope as meant?"
+        )
         return
     output.line("\nIt does not reconcile.")
     rows = [(kind.value, count, MEANING[kind]) for kind, count in found.items()]

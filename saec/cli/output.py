@@ -113,13 +113,21 @@ def progress_of(label: str) -> Iterator[Callable[[int, int], None]]:
     columns = (
         TextColumn(label),
         BarColumn(),
-        MofNCompleteColumn(),
+        _DoneColumn(),
         _RateColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+class _DoneColumn(ProgressColumn):
+    """How many of how many, thousands apart."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing until it is known of how many."""
+        return Text("" if task.total is None else f"{task.completed:,.0f}/{task.total:,.0f}")
 
 
 class _RateColumn(ProgressColumn):
@@ -141,10 +149,16 @@ def stdout_is_terminal() -> bool:
 
 
 def instant(at_ms: int | None) -> str | None:
-    """An instant as ISO 8601 in UTC, to the millisecond."""
+    """An instant as ISO 8601 in UTC, to the millisecond.
+
+    A stranger's record may hold one that no calendar has: that is told in milliseconds.
+    """
     if at_ms is None:
         return None
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

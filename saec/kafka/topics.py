@@ -6,7 +6,7 @@ the number of shards is changed.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaError, KafkaException
@@ -175,12 +175,22 @@ def ledger_partitions(settings: Settings) -> int:
     return _standing(settings)[settings.topics.ledger]
 
 
-def _standing(settings: Settings) -> dict[str, int]:
-    standing = partition_counts(clients.admin(settings))
-    missing = [name for name in settings.topics.all if name not in standing]
+def existing(settings: Settings, names: Iterable[str]) -> dict[str, int]:
+    """How many partitions these topics have.
+
+    Raises:
+        ConfigurationError: one of them is missing.
+        BrokerUnavailableError: no answer.
+    """
+    counts = partition_counts(clients.admin(settings))
+    missing = [name for name in names if name not in counts]
     if missing:
         raise ConfigurationError(f"topics are missing: {', '.join(missing)}; run `saec init`")
-    return standing
+    return counts
+
+
+def _standing(settings: Settings) -> dict[str, int]:
+    return existing(settings, settings.topics.all)
 
 
 def _check_ledger(settings: Settings, standing: dict[str, int], shards: int) -> None:
