@@ -59,7 +59,8 @@ class Books:
     """The file of one audit. Use it as a context manager."""
 
     def __init__(self, path: Path, *, memory_mb: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        # The ids of customers stand in it.
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self._con = duckdb.connect(
             str(path),

@@ -5,12 +5,14 @@ it took at first; its file is removed once the caller is done with it.
 """
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
+from importlib.metadata import version
 from pathlib import Path
+
+import platformdirs
 
 from saec.audit import extents, findings, reading
 from saec.audit.books import Books
@@ -51,21 +53,25 @@ def audit(
     directory: Path | None = None,
     memory_mb: int = MEMORY_MB,
     told: Told = nobody,
+    name: str | None = None,
 ) -> Iterator[Audit]:
     """Hold what was asked against what was dispatched, from the topics alone.
 
     `late_ms`: how long after its instant a message is late; what is younger is awaited.
-    `directory` keeps the file in which an interrupted audit of the same scope goes on. `memory_mb`
-    is DuckDB's; the process takes about 250 MB more.
+    `directory` keeps the file in which an interrupted audit of the same `name` goes on, with the
+    scope that it had; by default it is named after its scope. `memory_mb` is DuckDB's; the process
+    takes about 250 MB more.
 
     Raises:
         BrokerUnavailableError: no answer; the same audit goes on where it stopped.
         ConfigurationError: a topic is missing.
     """
     scope = scope or Scope()
-    where = directory or Path(tempfile.gettempdir()) / "saec-audit"
-    books = Books(where / f"{_name(settings, scope)}.duckdb", memory_mb=memory_mb)
+    where = directory or platformdirs.user_cache_path("saec") / "audits"
+    file = _file(settings, name or repr(astuple(scope)))
+    books = Books(where / file, memory_mb=memory_mb)
     try:
+        scope = _of_the_first_run(books, scope)
         as_of_ms = _read(settings, books, scope, told)
         derive(books, settings, Bounds(as_of_ms, late_ms))
         findings.find(books, scope)
@@ -108,7 +114,16 @@ def _read(settings: Settings, books: Books, scope: Scope, told: Told) -> int:
     return int(begun_ms)
 
 
-def _name(settings: Settings, scope: Scope) -> str:
-    """The same for the same audit of the same installation."""
-    about = (settings.bootstrap_servers, settings.topic_prefix, astuple(scope))
-    return hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()
+def _of_the_first_run(books: Books, scope: Scope) -> Scope:
+    """The scope that was noted at first: `7d ago` is another instant whenever it is asked."""
+    noted = books.meta("scope")
+    if noted is None:
+        books.note("scope", astuple(scope))
+        return scope
+    return Scope(*noted)
+
+
+def _file(settings: Settings, name: str) -> str:
+    """The same for the same audit of the same installation, by the same release."""
+    about = (version("saec"), settings.bootstrap_servers, settings.topic_prefix, name)
+    return f"{hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()}.duckdb"

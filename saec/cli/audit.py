@@ -74,7 +74,9 @@ def audit_command(
         campaign,
         requester,
     )
-    how = {"late_ms": _late_ms(late), "directory": work}
+    # By what was typed: `7d` is another instant when the same command is run again.
+    name = repr((since, until, campaign, requester))
+    how = {"late_ms": _late_ms(late), "directory": work, "name": name}
     if memory_mb is not None:
         how["memory_mb"] = memory_mb
     began_s = time.monotonic()
