@@ -60,10 +60,12 @@ _STYLE = {
 }
 _WIDTH_IN = 4.2  # narrow, so that its text can be read on a phone
 _ROOT = re.compile(r".*?<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>(.*)</svg>", re.DOTALL)
-# Nothing refers to a group; two plots in one page would have the same ids.
+# Nothing refers to a group, and two plots in one page would have the same ids. The metadata hold
+# the date.
 _UNWANTED = re.compile(
     r"<metadata>.*?</metadata>|<style.*?</style>|(?<=<g) id=\"[^\"]*\"|\n\s*", re.DOTALL
 )
+_FINE = re.compile(r"(\d\.\d\d)\d+(?=[ \"])")  # finer than a hundredth of a point
 _PANELS: tuple[tuple[str, str, Callable[[Tally], int]], ...] = (
     ("Skipped", "skipped", lambda tally: tally.skipped),
     ("Stopped by a cancel", "stopped", lambda tally: tally.stopped),
@@ -185,13 +187,11 @@ def _date(at_ms: int) -> float:
 def _svg(figure: Any, name: str) -> str:
     """As an element of HTML, named by the elements `name-title` and `name-text`."""
     file = io.StringIO()
-    figure.savefig(
-        file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator"))
-    )
+    figure.savefig(file, format="svg", transparent=True)
     found = _ROOT.match(file.getvalue())
     if found is None:
         raise RuntimeError("matplotlib wrote no SVG")
-    body = _UNWANTED.sub("", found[2])
+    body = _FINE.sub(r"\1", _UNWANTED.sub("", found[2]))
     for variable, colour in COLOURS.items():
         body = body.replace(colour, f"var(--{variable}, {colour})")
     return (

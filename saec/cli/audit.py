@@ -4,6 +4,7 @@ Invariant: exit code 0 only when it reconciles.
 """
 
 import importlib
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,8 +111,11 @@ def _needs_extra(name: str) -> Any:
 
 def _check_place(option: str, path: Path | None) -> None:
     """Better told now than after everything was read."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        raise InputError(f"{option}: give a file in a folder that exists")
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise InputError(f"{option}: give a file that can be written, in a folder that exists")
 
 
 def _late_ms(text: str) -> int:

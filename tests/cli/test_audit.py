@@ -203,8 +203,8 @@ def test_a_page(audit: Run, spoiled: Settings, tmp_path: Path) -> None:
         (("--late", "much"), ("--late", "5m")),
         (("--most", "-1"), ("--most",)),
         (("--memory-mb", "1"), ("--memory-mb", "64")),
-        (("--csv", "no/such/folder/x.csv"), ("--csv", "a folder that exists")),
-        (("--html", "."), ("--html", "a folder that exists")),
+        (("--csv", "no/such/folder/x.csv"), ("--csv", "in a folder that exists")),
+        (("--html", "."), ("--html", "in a folder that exists")),
     ],
 )
 def test_wrong_options(saec: Run, given: tuple[str, str], told: tuple[str, ...]) -> None:
