@@ -74,6 +74,10 @@ class Books:
         if not self.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):
             self._con.execute(_TABLES)
 
+    def limit(self, memory_mb: int) -> None:
+        """So much memory may DuckDB take from now on."""
+        self._con.execute(f"SET memory_limit = '{memory_mb}MB'")
+
     def __enter__(self) -> Self:
         return self
 

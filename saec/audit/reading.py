@@ -100,7 +100,7 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
         start = reached[one.topic, one.partition]
         left.setdefault(one.topic, {})[one.partition] = Stretch(start, one.last)
     truncated = {(one.topic, one.partition) for one in books.extents() if one.first == one.kept > 0}
-    # Arrow's own allocators keep what they once took.
+    # Arrow's other allocators keep what they once took.
     pa.set_memory_pool(pa.system_memory_pool())
     with _no_collector(), _writing(books, scope) as write:
         for topic, understand in _topics(settings, _Messages(books)).items():
@@ -110,6 +110,7 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
                 count, reached_now = len(block.values), block.reached
                 write(_Written(topic, count, reached_now, oldest_ms, understand(block)))
                 told(_advance(before, reached_now))
+    pa.default_memory_pool().release_unused()  # the joins need the room
 
 
 @contextmanager

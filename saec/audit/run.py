@@ -72,7 +72,9 @@ def audit(
     books = Books(where / file, memory_mb=memory_mb)
     try:
         scope = _of_the_first_run(books, scope)
+        books.limit(memory_mb // 2)  # what is being read takes the other half
         as_of_ms = _read(settings, books, scope, told)
+        books.limit(memory_mb)
         derive(books, settings, Bounds(as_of_ms, late_ms))
         findings.find(books, scope)
         yield Audit(summarise(books, scope, as_of_ms, late_ms), books)
