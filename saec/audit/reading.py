@@ -27,7 +27,7 @@ Told = Callable[[int], None]
 """Hears how many more offsets were read."""
 
 _TRANSACTION_ROWS = 100_000
-_STATEMENT_ROWS = 25_000
+_STATEMENT_ROWS = 20_000
 _AHEAD = 1
 _INSERT = {
     "schedule_requested": """

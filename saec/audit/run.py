@@ -23,7 +23,7 @@ from saec.audit.scope import Scope
 from saec.settings import Settings
 
 LATE_MS = 300_000
-MEMORY_MB = 200
+MEMORY_MB = 180
 Told = Callable[[int, int], None]
 """Hears how many offsets were read so far, and of how many."""
 

@@ -80,6 +80,8 @@ def _rules(settings: Settings) -> Iterator[_Line]:
     for topic in (names.requests, *names.dispatch.values(), names.status, names.ledger):
         yield "historian", "topic", topic, ("Read",), False
     yield "historian", "group", settings.group_id("reader"), ("Describe",), False
+    # Up to where an audit can expect an answer.
+    yield "historian", "group", settings.group_id("requests"), ("Describe",), False
 
 
 def _dispatch(settings: Settings) -> Iterator[_Line]:

@@ -17,7 +17,7 @@ from saec.kafka import clients
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
 
-_MOST_RECORDS = 10_000
+_MOST_RECORDS = 5_000
 _POLL_S = 0.2
 _WAKE_S = 1.0
 _QUEUE_KBYTES = 8_192

@@ -27,7 +27,7 @@ def start(settings: Settings, *args: str) -> Process:
         stderr=subprocess.PIPE,
         text=True,
         # Where the tests run in the background, their children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
 
 
