@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Consumer
 from typer.testing import CliRunner
 
+from saec.audit import audit
 from saec.cli.app import app
 from saec.cli.instants import wall_ms
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
@@ -127,6 +128,9 @@ def test_all_work_as_themselves_from_request_to_sender(as_role: AsRole, tmp_path
         assert {f.check for f in said.findings if f.level is Level.WARNING} == {"replication"}
         told = story(as_role("historian", "reader"), uuid.UUID(asked))
         assert [event.name for event in told.events] == ["asked", "answered", "dispatched"]
+        with audit(as_role("historian"), directory=tmp_path / "audit") as done:
+            assert done.report.reconciles
+            assert done.report.total.dispatched == 2
     answers = read_whole(requester, [requester.topics.status], Beginning())
     assert {decode_status(r.value or b"").status for r in answers} == {Status.ACCEPTED}
 
