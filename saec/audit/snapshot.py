@@ -37,8 +37,15 @@ def take(settings: Settings, books: Books) -> None:
         StoreUnavailableError, BrokerUnavailableError: no answer.
     """
     stands = installation.check(settings)
-    books.run(f"{_MARKS} {kept.TABLES} CREATE SCHEMA pg")
+    books.note("shards", stands.shards)
+    books.run(_MARKS + kept.TABLES)
     _mark(settings, books)
+    copy(settings, books)
+
+
+def copy(settings: Settings, books: Books) -> None:
+    """Copy the tables alone. Raises StoreUnavailableError."""
+    books.run("CREATE SCHEMA pg")
     engine = open_engine(settings.database_url, application="saec-audit")
     try:
         # The files may become as large as the tables: on the disk that was chosen for it.
@@ -51,7 +58,6 @@ def take(settings: Settings, books: Books) -> None:
                 _load(books, table, path)
     finally:
         engine.dispose()
-    books.note("shards", stands.shards)
 
 
 def registry(settings: Settings) -> list[Extent]:
