@@ -12,7 +12,7 @@ from saec import installation
 from saec.audit import kept
 from saec.audit.books import Books
 from saec.audit.extents import Extent
-from saec.kafka import replay
+from saec.kafka import stretches
 from saec.settings import Settings
 from saec.store.engine import open_engine, transaction
 from saec.store.export import EXPORTED, export
@@ -67,7 +67,7 @@ def registry(settings: Settings) -> list[Extent]:
         BrokerUnavailableError: no answer.
     """
     topic = settings.topics.customers
-    found = replay.bounds(settings, topic, committed=True)
+    found = stretches.bounds(settings, topic, committed=True)
     return [
         Extent(topic, partition, one.start, one.start, one.end, one.end)
         for partition, one in found.items()
@@ -77,12 +77,12 @@ def registry(settings: Settings) -> list[Extent]:
 def _mark(settings: Settings, books: Books) -> None:
     """How far each topic had come that PostgreSQL follows."""
     topics = settings.topics
-    ledger = replay.bounds(settings, topics.ledger, committed=True)
+    ledger = stretches.bounds(settings, topics.ledger, committed=True)
     marks = {
-        topics.requests: replay.committed_offsets(
+        topics.requests: stretches.committed_offsets(
             settings, "requests", topics.requests, wait=False
         ),
-        topics.customers: replay.committed_offsets(
+        topics.customers: stretches.committed_offsets(
             settings, "customers", topics.customers, wait=False
         ),
         topics.ledger: {shard: one.end for shard, one in ledger.items()},

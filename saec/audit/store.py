@@ -15,6 +15,8 @@ from saec.settings import Settings
 
 # After its instant a message may still be on its way, for as long as a transaction may last.
 _MARGIN_MS = 120_000
+# Of messages: what a stranger wrote may be any number, and is added up.
+_MOST = 1_000_000_000
 
 # `upto`: what is below it is stored. The group is never ahead of PostgreSQL.
 _KNOWN = """
@@ -30,8 +32,8 @@ _LEDGERS = f"""
     CREATE TABLE ledgers AS
     WITH held AS (
         SELECT b.shard,
-               arg_min(CASE kind WHEN 'taken' THEN b.batch_no ELSE b.batch_no - 1 END, "offset")
-                   AS base,
+               arg_min(CASE kind WHEN 'taken' THEN b.batch_no ELSE b.batch_no::HUGEINT - 1 END,
+                       "offset") AS base,
                max(b.batch_no) FILTER (kind = 'committed' AND "offset" < p.ledger_offset) AS below,
                min(b.batch_no) FILTER (kind = 'committed' AND "offset" >= p.ledger_offset) AS above,
                max(b.epoch) FILTER ("offset" < m.before) AS epoch
@@ -42,7 +44,8 @@ _LEDGERS = f"""
     SELECT e.partition AS shard, e.kept, e.last, m.before, p.shard IS NOT NULL AS stands,
            p.batch_no, p.ledger_offset, p.epoch, h.base, h.below, h.above, h.epoch AS epoch_there,
            CASE WHEN coalesce(h.base > 0, e.kept > 0)
-                THEN coalesce(e.oldest_ms, o.at_ms, getvariable('as_of_ms')) + {_MARGIN_MS}
+                THEN least(coalesce(e.oldest_ms, o.at_ms, getvariable('as_of_ms')),
+                           getvariable('as_of_ms')) + {_MARGIN_MS}
            END AS gap_ms
     FROM extents e LEFT JOIN pg.shards p ON p.shard = e.partition
     LEFT JOIN marks m USING (topic, partition)
@@ -50,10 +53,11 @@ _LEDGERS = f"""
     WHERE e.topic = getvariable('ledger_topic')
 """
 # `done`: PostgreSQL has applied its batch, or must have: the ledger held it, and no claim names it.
-_DONE = """
+_DONE = f"""
     CREATE TABLE done AS
     SELECT s.request_id, s.slice_no, any_value(s.shard) AS shard, min(s."offset") AS "offset",
-           max(s.recipients) AS recipients, max(s.messages) AS messages,
+           nullif(greatest(max(s.recipients), 0), 0) AS recipients,
+           least(greatest(max(s.messages), 0), {_MOST}) AS messages,
            bool_or(coalesce(s.batch_no <= l.batch_no, false)
                    OR (c.batch_no IS NULL AND coalesce(s."offset" < l.before, false))) AS done
     FROM slices s LEFT JOIN ledgers l USING (shard)
@@ -73,7 +77,8 @@ _CANCELLING = f"""
         SELECT c.partition, c."offset", c.request_id, a.status, a.said_at, k.gone,
                c."offset" < known.upto AS must, p.source_offset IS NOT NULL AS stands,
                coalesce(p.decides, false) AS decides_there, p.messages_stopped AS stopped_there,
-               CASE WHEN a.status = 'CANCELLED' THEN a.stopped ELSE 0 END AS stopped,
+               CASE WHEN a.status = 'CANCELLED' THEN least(a.stopped, {_MOST}) ELSE 0 END
+                   AS stopped,
                CASE WHEN a.status = 'CANCELLED' THEN a.people_stopped ELSE 0 END AS people_stopped
         FROM cancels c
         JOIN asked k ON k.kind = 'cancel' AND (k.partition, k."offset") = (c.partition, c."offset")
@@ -103,12 +108,12 @@ _STOPPED = """
     FROM cancelling WHERE status = 'CANCELLED' OR status IS NULL GROUP BY request_id
 """
 # The record from which each request is, or must be, stored.
-_CHOSEN = """
-    CREATE TABLE chosen AS
+_SOURCES = """
+    CREATE TABLE sources AS
     WITH candidates AS (
-        SELECT request_id, row_no, partition, "offset", asked_ms,
-               CASE WHEN assumed THEN 2 ELSE 0 END AS place
-        FROM accepted
+        SELECT a.request_id, row_no, a.partition, a."offset", a.asked_ms,
+               CASE WHEN k.status IS NULL THEN 2 ELSE 0 END AS place
+        FROM accepted a JOIN asked k USING (row_no)
         UNION ALL
         SELECT k.request_id, k.row_no, k.partition, k."offset", k.stamped_ms, 1
         FROM asked k JOIN pg.requests p ON p.request_id = k.request_id
@@ -124,12 +129,12 @@ _CUT = """
         SELECT c.*, r.people, (r.channels & 7)::INTEGER AS personal,
                bit_count((r.channels & 7)::INTEGER)::INTEGER AS ways,
                ((r.channels & 8) <> 0)::INTEGER AS push, d.message_bytes
-        FROM chosen c JOIN requests r ON r.rowid = c.row_no
+        FROM sources c JOIN requests r ON r.rowid = c.row_no
         JOIN details d ON (d.partition, d."offset") = (c.partition, c."offset")),
     seen AS (
         SELECT s.*, p.request_id IS NOT NULL AS stands, p.slices AS slices_there,
                CASE WHEN f.recipients = f.people
-                         AND p.slices = (s.people + f.recipients - 1) // f.recipients + push
+                         AND p.slices = (s.people::BIGINT + f.recipients - 1) // f.recipients + push
                     THEN f.recipients END AS by_pending,
                l.recipients AS by_ledger,
                greatest(1, least(getvariable('slice_recipients'),
@@ -227,7 +232,7 @@ def compare(books: Books, settings: Settings) -> None:
     }
     for name, value in variables.items():
         books.rows(f"SET VARIABLE {name} = ?", value)
-    steps = (_KNOWN, _LEDGERS, _DONE, _CANCELLING, _STOPPED, _CHOSEN, _CUT, _WANTED, _OPEN)
+    steps = (_KNOWN, _LEDGERS, _DONE, _CANCELLING, _STOPPED, _SOURCES, _CUT, _WANTED, _OPEN)
     for step in (*steps, _STANDING, _REGISTRY):
         books.run(step)
     differences.find(books)

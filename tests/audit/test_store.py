@@ -45,6 +45,7 @@ from tests.survival.run import register
 backup_of, make_scene = of_recover.backup_of, of_recover.make_scene
 MakeScene = Callable[..., Scene]
 Alter = Callable[..., set[tuple[Kind, str | None]]]
+STORE = Scope(store=True)
 LATER_MS = 3_600_000
 TABLES = {
     "positions", "requests", "cancels", "pending", "skips", "customers", "shards", "claims",
@@ -52,7 +53,7 @@ TABLES = {
 
 
 def compared(settings: Settings) -> tuple[Report, list[Finding]]:
-    with audit(settings, with_store=True) as done:
+    with audit(settings, STORE) as done:
         return done.report, list(done.findings())
 
 
@@ -181,7 +182,7 @@ def read(true: True_, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Books that hold its topics: they do not change, whatever is done to the database."""
     path = tmp_path_factory.mktemp("read") / "books.duckdb"
     with Books(path, memory_mb=100) as books:
-        _read(true.settings, books, Scope(), nobody, with_store=True)
+        _read(true.settings, books, STORE, nobody)
     return path
 
 
@@ -199,7 +200,7 @@ def altered(true: True_, read: Path, tmp_path: Path) -> Iterator[Alter]:
             books.run("DROP SCHEMA pg CASCADE")
             snapshot.copy(true.settings, books)
             derive(books, true.settings, Bounds(books.meta("as_of_ms"), 300_000))
-            findings.find(books, Scope())
+            findings.find(books, STORE)
             store.compare(books, true.settings)
             found = list(findings.stream(books))
         assert len(found) == 1, found
@@ -426,7 +427,7 @@ def test_the_report_names_the_record_and_nothing_of_it(true: True_) -> None:
 def test_a_part_is_not_compared(true: True_) -> None:
     with (
         pytest.raises(ValueError, match="as a whole"),
-        audit(true.settings, Scope(requester="tests"), with_store=True),
+        audit(true.settings, Scope(requester="tests", store=True)),
     ):
         pass
 
