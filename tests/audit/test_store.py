@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -178,16 +177,16 @@ def true(installations: Installations, stack: Stack) -> Iterator[True_]:
 
 
 @pytest.fixture(scope="module")
-def read(true: True_, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def read(true: True_, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     """Books that hold its topics: they do not change, whatever is done to the database."""
     path = tmp_path_factory.mktemp("read") / "books.duckdb"
     with Books(path, memory_mb=100) as books:
         _read(true.settings, books, STORE, nobody)
-    return path
+        yield books
 
 
 @pytest.fixture
-def altered(true: True_, read: Path, tmp_path: Path) -> Iterator[Alter]:
+def altered(true: True_, read: Books) -> Iterator[Alter]:
     """Alters the database behind SAEC's back; what is found in it then."""
 
     def alter(*statements: str) -> set[tuple[Kind, str | None]]:
@@ -196,13 +195,12 @@ def altered(true: True_, read: Path, tmp_path: Path) -> Iterator[Alter]:
             for statement in statements:
                 changed = connection.exec_driver_sql(statement.format(**ids))
                 assert changed.rowcount == 1, "one row"
-        with Books(Path(shutil.copy(read, tmp_path / "books.duckdb")), memory_mb=100) as books:
-            books.run("DROP SCHEMA pg CASCADE")
-            snapshot.copy(true.settings, books)
-            derive(books, true.settings, Bounds(books.meta("as_of_ms"), 300_000))
-            findings.find(books, STORE)
-            store.compare(books, true.settings)
-            found = list(findings.stream(books))
+        read.run("DROP SCHEMA pg CASCADE")
+        snapshot.copy(true.settings, read)
+        derive(read, true.settings, Bounds(read.meta("as_of_ms"), 300_000))
+        findings.find(read, STORE)
+        store.compare(read, true.settings)
+        found = list(findings.stream(read))
         assert len(found) == 1, found
         return {(one.kind, one.detail) for one in found}
 
