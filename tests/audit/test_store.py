@@ -422,6 +422,20 @@ def test_the_report_names_the_record_and_nothing_of_it(true: True_) -> None:
     assert "@" not in str(found)
 
 
+def test_an_audit_that_was_interrupted_behind_its_reading_goes_on(
+    true: True_, tmp_path: Path
+) -> None:
+    """From books that were closed, and are read from the file."""
+    path = tmp_path / "books.duckdb"
+    with Books(path, memory_mb=100) as books:
+        _read(true.settings, books, STORE, nobody)
+    with Books(path, memory_mb=100) as books:
+        derive(books, true.settings, Bounds(books.meta("as_of_ms"), 300_000))
+        findings.find(books, STORE)
+        store.compare(books, true.settings)
+        assert list(findings.stream(books)) == []
+
+
 def test_a_part_is_not_compared(true: True_) -> None:
     with (
         pytest.raises(ValueError, match="as a whole"),
