@@ -31,7 +31,7 @@ _TABLES = """
         partition INTEGER, "offset" BIGINT, stamped_ms BIGINT, request_id UUID, requester VARCHAR);
     CREATE TABLE answers (
         partition INTEGER, "offset" BIGINT, source_partition INTEGER, source_offset BIGINT,
-        request_id UUID, status VARCHAR, stopped BIGINT);
+        request_id UUID, status VARCHAR, reason VARCHAR, stopped BIGINT, people_stopped BIGINT);
     CREATE TABLE batches (
         shard INTEGER, "offset" BIGINT, kind VARCHAR, batch_no BIGINT, epoch BIGINT);
     CREATE TABLE slices (
@@ -69,6 +69,9 @@ class Books:
                 "temp_directory": str(path.with_suffix(".spill")),
                 "preserve_insertion_order": False,
                 "threads": 2,
+                # DuckDB 2.0.0 fails on a check of its own where a join filters the dictionary of a
+                # column that is read from a file, as it is after an interruption.
+                "disabled_optimizers": "join_filter_pushdown",
             },
         )
         if not self.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):

@@ -46,11 +46,9 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     )
     answered = stretches.committed_offsets(settings, "requests", topics.requests)
     settled = _ends(stretches.bounds(settings, topics.ledger, committed=True))
-    channels = {
-        name: stretches.bounds(settings, name, committed=True) for name in topics.dispatch.values()
-    }
-    ledger = stretches.bounds(settings, topics.ledger, committed=True)
-    status = stretches.bounds(settings, topics.status, committed=True)
+    channels = {name: stretches.settled(settings, name) for name in topics.dispatch.values()}
+    ledger = stretches.settled(settings, topics.ledger)
+    status = stretches.settled(settings, topics.status)
     requests = stretches.bounds(settings, topics.requests, committed=True)
     found = [
         *_extents(topics.requests, requests, requests, answered),

@@ -34,6 +34,13 @@ class Kind(StrEnum):
     BROKEN_LEDGER = "broken_ledger"
     FOREIGN = "foreign"
     UNJUDGED = "unjudged"
+    NOT_STORED = "not_stored"
+    STORED_WITHOUT_RECORD = "stored_without_record"
+    STORED_OTHERWISE = "stored_otherwise"
+    NOT_PENDING = "not_pending"
+    PENDING_THOUGH_DONE = "pending_though_done"
+    CUSTOMER_OTHERWISE = "customer_otherwise"
+    STORE_POSITION = "store_position"
 
 
 MEANING = {
@@ -53,6 +60,13 @@ MEANING = {
     Kind.BROKEN_LEDGER: "batches that do not follow each other, or a slice that is there twice",
     Kind.FOREIGN: "a record that is not SAEC's, or of a schema that is not known",
     Kind.UNJUDGED: "what retention took away leaves open what became of it",
+    Kind.NOT_STORED: "accepted, answered or dispatched, and PostgreSQL has no row of it",
+    Kind.STORED_WITHOUT_RECORD: "a row of PostgreSQL that no record of the topics asks for",
+    Kind.STORED_OTHERWISE: "a row of PostgreSQL that is not what its record says",
+    Kind.NOT_PENDING: "neither dispatched nor stopped, and not pending in PostgreSQL",
+    Kind.PENDING_THOUGH_DONE: "pending in PostgreSQL, although dispatched or stopped",
+    Kind.CUSTOMER_OTHERWISE: "in PostgreSQL's registry otherwise than in saec.customers",
+    Kind.STORE_POSITION: "PostgreSQL has not read as far as it must, or farther than there is",
 }
 
 

@@ -14,7 +14,7 @@ from queue import Queue
 import numpy as np
 import pyarrow as pa
 
-from saec.audit import canonical
+from saec.audit import canonical, kept
 from saec.audit.books import Books
 from saec.audit.records import Page, read_pages
 from saec.audit.scope import Scope
@@ -45,7 +45,7 @@ _INSERT = {
     "request_status": """
         INSERT INTO answers
         SELECT partition, "offset", source_partition, source_offset,
-               TRY_CAST(request_id AS UUID), status, stopped
+               TRY_CAST(request_id AS UUID), status, reason, stopped, people_stopped
         FROM page WHERE source_offset IS NOT NULL
     """,
     "shard_taken": """
@@ -82,6 +82,7 @@ _INSERT = {
     "strangers": """
         INSERT INTO strangers SELECT topic, partition, "offset", stamped_ms, reason FROM page
     """,
+    **kept.INSERT,
 }
 
 Rows = tuple[str, pa.Table]
@@ -103,7 +104,7 @@ def read(settings: Settings, books: Books, scope: Scope, told: Told) -> None:
     # Arrow's other allocators keep what they once took.
     pa.set_memory_pool(pa.system_memory_pool())
     with _no_collector(), _writing(books, scope) as write:
-        for topic, understand in _topics(settings, _Messages(books)).items():
+        for topic, understand in _topics(settings, books, scope).items():
             before = {partition: stretch.start for partition, stretch in left[topic].items()}
             for block in blocks(settings, topic, left[topic]):
                 oldest_ms = _oldest(block, truncated)
@@ -139,11 +140,18 @@ class _Written:
     rows: Sequence[Rows]
 
 
-def _topics(settings: Settings, messages: "_Messages") -> dict[str, Callable[[Block], list[Rows]]]:
+def _topics(
+    settings: Settings, books: Books, scope: Scope
+) -> dict[str, Callable[[Block], list[Rows]]]:
     """Causes before effects, so that a scope can be told by what was read."""
-    names = settings.topics
+    names, messages = settings.topics, _Messages(books)
+    compared: dict[str, Callable[[Block], list[Rows]]] = {
+        names.requests: lambda block: _with_details(_requests(block), block),
+        names.customers: lambda block: [("registered", kept.registered(settings, block))],
+    }
     return {
         names.requests: _requests,
+        **(compared if scope.store else {}),
         names.status: lambda block: _answers(block, names.requests),
         names.ledger: _ledger,
         **{name: messages.of(channel.bit) for channel, name in names.dispatch.items()},
@@ -155,6 +163,12 @@ def _requests(block: Block) -> list[Rows]:
         return canonical.request(block.values[row], block.headers(row))
 
     return _rows(block, ("schedule_requested", "cancel_requested"), as_written)
+
+
+def _with_details(found: list[Rows], block: Block) -> list[Rows]:
+    """With what PostgreSQL keeps of the requests."""
+    more = [kept.details(page, block) for name, page in found if name == "schedule_requested"]
+    return [*found, *(("details", page) for page in more)]
 
 
 class _Messages:

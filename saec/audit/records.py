@@ -125,9 +125,9 @@ def _schedule(cursor: Cursor) -> Columns:
     due = cursor.number()
     expires = cursor.optional_number()
     parts.append(cursor.since(start))
-    _lane(cursor)
+    lane = _lane(cursor)
     start = cursor.place()
-    _message(cursor)
+    attributes = _message(cursor)
     parts.append(cursor.since(start))
     cursor.finish()
     content = {f"content_{n}": columns.octets(cursor, part) for n, part in enumerate(parts)}
@@ -139,23 +139,27 @@ def _schedule(cursor: Cursor) -> Columns:
         "customers": columns.text_lists(cursor, customers),
         "due_ms": columns.numbers(due),
         "expires_ms": columns.numbers(*expires),
+        "lane": columns.numbers(*lane),
+        "attributes": columns.numbers(attributes),
         **content,
     }
 
 
-def _lane(cursor: Cursor) -> None:
-    """Read for its form only: it decides nothing here."""
+def _lane(cursor: Cursor) -> tuple[columns.Longs, columns.Flags]:
+    """As the schema numbers it, and where there is none."""
     lane, absent = cursor.optional_number()
     cursor.plain &= absent | np.isin(lane, _lanes())
+    return lane, absent
 
 
-def _message(cursor: Cursor) -> None:
-    """Read for its form only: it is compared as bytes."""
+def _message(cursor: Cursor) -> columns.Longs:
+    """Read for its form only: it is compared as bytes. Returns how many attributes it has."""
     subject, _body, type_ = cursor.optional_text(), cursor.text(), cursor.text()
     attributes = cursor.texts_by_text()
     columns.texts(cursor, subject)
     columns.texts(cursor, type_)
     columns.text_lists(cursor, attributes)
+    return np.diff(attributes.offsets) // 2
 
 
 def _cancel(cursor: Cursor) -> Columns:
@@ -231,7 +235,9 @@ def _status(cursor: Cursor) -> Columns:
         "request_id": columns.texts(cursor, request_id),
         "of_customer": pa.array(customer_id.size >= 0),
         "status": pa.array(known, pa.string()),
+        "reason": columns.texts(cursor, reason),
         "stopped": pa.array([one.get(b"messages_stopped") for one in counts], pa.int64()),
+        "people_stopped": pa.array([one.get(b"recipients_stopped") for one in counts], pa.int64()),
     }
 
 

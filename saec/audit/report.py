@@ -12,6 +12,7 @@ from saec.audit.books import Books
 from saec.audit.findings import Kind
 from saec.audit.scope import Scope
 from saec.contracts.events import Channel, bits_to_channels
+from saec.store.export import EXPORTED
 
 HOUR_MS = 3_600_000
 
@@ -55,11 +56,20 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """Rows of a table of PostgreSQL; of `unjudged` of them the records are not kept any more."""
+
+    rows: int
+    unjudged: int
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What an audit found. Instants are epoch milliseconds.
 
     `records` were read, of `topics`; `findings` counts them by kind. `sources`: by channel, whether
-    its topic or the ledger says what was dispatched, or both.
+    its topic or the ledger says what was dispatched, or both. `store`: by table, what of PostgreSQL
+    was compared; None when that was not asked for.
     """
 
     scope: Scope
@@ -74,6 +84,7 @@ class Report:
     findings: Mapping[Kind, int]
     sources: Mapping[Channel, str]
     gaps: tuple[Gap, ...]
+    store: Mapping[str, Compared] | None = None
 
     @property
     def reconciles(self) -> bool:
@@ -136,7 +147,20 @@ def summarise(books: Books, scope: Scope, as_of_ms: int, late_ms: int) -> Report
                 "SELECT topic, partition, kept FROM extents WHERE kept > 0 ORDER BY ALL"
             )
         ),
+        _compared(books) if scope.store else None,
     )
+
+
+def _compared(books: Books) -> dict[str, Compared]:
+    unjudged = dict(
+        books.rows('SELECT "table", sum("rows")::BIGINT FROM not_compared GROUP BY "table"')
+    )
+    return {
+        table: Compared(
+            int(books.rows(f"SELECT count(*) FROM pg.{table}")[0][0]), unjudged.get(table, 0)
+        )
+        for table in EXPORTED
+    }
 
 
 def _grouped(books: Books, by: str) -> dict[Any, Tally]:

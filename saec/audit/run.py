@@ -14,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from saec.audit import extents, findings, reading
+from saec.audit import extents, findings, reading, snapshot, store
 from saec.audit.books import Books
 from saec.audit.derive import Bounds, derive
 from saec.audit.findings import Finding
@@ -64,11 +64,15 @@ def audit(
 
     Raises:
         BrokerUnavailableError: no answer; the same audit goes on where it stopped.
-        ConfigurationError: a topic is missing.
+        ConfigurationError: a topic is missing, or with the store: the database is another one's.
+        StoreUnavailableError: with the store: no answer from it.
+        ValueError: with the store, and a scope that is not whole.
     """
     scope = scope or Scope()
+    if scope.store and not scope.whole:
+        raise ValueError("PostgreSQL is compared as a whole")
     where = directory or platformdirs.user_cache_path("saec") / "audits"
-    file = _file(settings, name or repr(astuple(scope)))
+    file = _file(settings, name or repr(astuple(scope)), scope)
     books = Books(where / file, memory_mb=memory_mb)
     try:
         scope = _of_the_first_run(books, scope)
@@ -77,6 +81,8 @@ def audit(
         books.limit(memory_mb)
         derive(books, settings, Bounds(as_of_ms, late_ms))
         findings.find(books, scope)
+        if scope.store:
+            store.compare(books, settings)
         yield Audit(summarise(books, scope, as_of_ms, late_ms), books)
     except BaseException:
         books.close()
@@ -100,6 +106,9 @@ def _read(settings: Settings, books: Books, scope: Scope, told: Told) -> int:
     if begun_ms is None:
         begun_ms = time.time_ns() // 1_000_000
         books.begin()
+        if scope.store:
+            snapshot.take(settings, books)
+            books.open_extents(snapshot.registry(settings))
         books.open_extents(extents.take(settings, scope.since_ms))
         books.note("as_of_ms", begun_ms)
         books.end()
@@ -125,7 +134,9 @@ def _of_the_first_run(books: Books, scope: Scope) -> Scope:
     return Scope(*noted)
 
 
-def _file(settings: Settings, name: str) -> str:
+def _file(settings: Settings, name: str, scope: Scope) -> str:
     """The same for the same audit of the same installation, by the same release."""
-    about = (version("saec"), settings.bootstrap_servers, settings.topic_prefix, name)
+    # Without the user and the password.
+    database = settings.database_url.rpartition("@")[2] if scope.store else None
+    about = (version("saec"), settings.bootstrap_servers, settings.topic_prefix, name, database)
     return f"{hashlib.blake2b(repr(about).encode(), digest_size=8).hexdigest()}.duckdb"

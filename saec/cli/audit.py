@@ -32,6 +32,9 @@ def audit_command(
     late: Annotated[
         str, typer.Option(help="A message is late when it leaves so long after its instant.")
     ] = "5m",
+    store: Annotated[
+        bool, typer.Option("--store", help="Compare PostgreSQL with the topics as well.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, with the findings.")] = False,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write every finding into this file.")
@@ -60,6 +63,9 @@ def audit_command(
     must have been dispatched, and names every record that disagrees. Nothing is changed. When it is
     interrupted, the same command goes on where it stopped.
 
+    With --store it also reads the tables of the database of SAEC_DATABASE_URL, as they stand at one
+    instant, and names every row that is not what the topics say.
+
     Exit code 0 only when it reconciles, 1 when it does not.
 
     Example: `saec audit --since 7d --csv findings.csv --html audit.html`
@@ -74,9 +80,12 @@ def audit_command(
         None if until is None else parse_instant("--until", until, wall_ms()),
         campaign,
         requester,
+        store,
     )
+    if store and not scope.whole:
+        raise InputError("--store compares all of it: leave out what narrows it")
     # By what was typed: `7d` is another instant when the same command is run again.
-    name = repr((since, until, campaign, requester))
+    name = repr((since, until, campaign, requester, store))
     how = {"late_ms": _late_ms(late), "directory": work, "name": name}
     if memory_mb is not None:
         how["memory_mb"] = memory_mb

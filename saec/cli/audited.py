@@ -74,6 +74,9 @@ def as_dict(done: Audit, seconds: float, most: int) -> dict[str, Any]:
         "by_hour": [{"hour": output.instant(h), **_tally(t)} for h, t in report.by_hour.items()],
         "skipped": [asdict(one) for one in report.skipped],
         "gaps": [asdict(one) for one in report.gaps],
+        "store": None
+        if report.store is None
+        else {table: asdict(one) for table, one in report.store.items()},
         "found": {kind.value: count for kind, count in report.findings.items()},
         "findings": [_finding(one) for one in islice(done.findings(), most)],
     }
@@ -102,6 +105,9 @@ def show(done: Audit, seconds: float, most: int) -> None:
     if report.skipped:
         skips = [(one.channel.value, one.reason, one.messages) for one in report.skipped]
         output.table("Skipped", ("Channel", "Reason", "Messages"), skips)
+    if report.store is not None:
+        rows_of = [(table, one.rows, one.unjudged) for table, one in report.store.items()]
+        output.table("PostgreSQL", ("Table", "Rows", "Unjudged"), rows_of)
     for gap in report.gaps:
         output.line(
             f"{gap.topic}, partition {gap.partition}: what was before offset {gap.kept_from} was "

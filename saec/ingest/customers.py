@@ -44,9 +44,7 @@ class CustomerIntake:
         decoded = _Decoded()
         for source in batch:
             try:
-                event = decode_customer(
-                    source.key, source.value, source.headers, self._settings.max_request_bytes
-                )
+                event = _event(source, self._settings)
             except RejectedError as error:
                 decoded.said.extend(self._refusal(source, error))
                 continue
@@ -87,6 +85,15 @@ class CustomerIntake:
             yield answers.customer_status(
                 self._topics, source, event.id, Reason.INVALID_PHONE, "phone: kept out"
             )
+
+
+def row_of(source: Incoming, settings: Settings) -> CustomerRow:
+    """What the registry keeps of a record. Raises RejectedError."""
+    return _row(source, _event(source, settings))
+
+
+def _event(source: Incoming, settings: Settings) -> CustomerRegistered | CustomerErased:
+    return decode_customer(source.key, source.value, source.headers, settings.max_request_bytes)
 
 
 def _row(source: Incoming, event: CustomerRegistered | CustomerErased) -> CustomerRow:

@@ -120,7 +120,7 @@ class RequestIntake:
             slices,
             sum([row.recipients for row in slices]),
             sum([row.messages for row in slices]),
-            _content_hash(event, slices[0].message),
+            content_hash(event, slices[0].message),
             decide.refusal(event, source.appended_at_ms, self._limits),
         )
 
@@ -200,7 +200,7 @@ def _counts(one: _Schedule) -> dict[str, int]:
     return {"recipients": one.recipients, "messages": one.messages}
 
 
-def _content_hash(event: ScheduleRequested, message: bytes) -> bytes:
+def content_hash(event: ScheduleRequested, message: bytes) -> bytes:
     """The same for the same content, in whatever encoding it came; `message` is it encoded."""
     attributes = event.message.attributes
     if list(attributes) != (names := sorted(attributes)):
@@ -215,6 +215,11 @@ def _content_hash(event: ScheduleRequested, message: bytes) -> bytes:
         event.expires_at_ms,
         event.lane.rank,
     )
+    return hash_of(head, message)
+
+
+def hash_of(head: tuple[object, ...], message: bytes) -> bytes:
+    """The hash of a content: its parts but the message, and that with its attributes in order."""
     digest = blake2b(repr(head).encode(), digest_size=16)
     digest.update(message)
     return digest.digest()

@@ -14,7 +14,8 @@ from saec.store.requests import SliceRow
 from saec.store.shards import shard_of
 
 MESSAGE_SCHEMA_VERSION = 1
-_SLICE_BYTES = 8 * 1024 * 1024
+SLICE_BYTES = 8 * 1024 * 1024
+"""What the messages of a slice come to, at most."""
 _REQUEST_BYTES = 256 * 1024 * 1024
 
 
@@ -44,7 +45,7 @@ _Part = tuple[tuple[Channel, ...], tuple[str, ...]]
 def _parts(event: ScheduleRequested, message_bytes: int, most_recipients: int) -> Iterator[_Part]:
     personal = tuple(channel for channel in event.channels if channel is not Channel.PUSH)
     if personal:
-        by_size = _SLICE_BYTES // (message_bytes * len(personal))
+        by_size = SLICE_BYTES // (message_bytes * len(personal))
         step = max(1, min(most_recipients, by_size))
         for start in range(0, len(event.customers), step):
             yield personal, event.customers[start : start + step]

@@ -4,6 +4,8 @@ Invariant: a stretch is read to its end or an error is raised; a pause in what a
 taken for the end. No group is joined and nothing is committed.
 """
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,6 +56,25 @@ def bounds(
             )
             found[source.partition] = Stretch(low, high)
         return found
+
+
+def settled(settings: Settings, topic: str) -> dict[int, Stretch]:
+    """The same without open transactions, once those have ended that are open now.
+
+    A commit is known before every partition shows it. What hangs for longer than a transaction may
+    last is not waited for: it is not in the answer.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    seen, never = bounds(settings, topic), threading.Event()
+    until_s = time.monotonic() + settings.transaction_timeout_s + _STABLE_EXTRA_S
+    while True:
+        found = bounds(settings, topic, committed=True)
+        behind = any(found[p].end < one.end for p, one in seen.items())
+        if not behind or time.monotonic() > until_s:
+            return found
+        never.wait(_POLL_S)
 
 
 def since(settings: Settings, topic: str, at_ms: int) -> dict[int, Stretch]:

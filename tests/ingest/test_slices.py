@@ -86,7 +86,7 @@ def test_no_slice_makes_more_bytes_than_it_may(
 ) -> None:
     # One recipient is never cut: a bound below that is not kept.
     bound = len(encode_message(event.message)) * len(event.channels) + room
-    with patch.object(slices, "_SLICE_BYTES", bound):
+    with patch.object(slices, "SLICE_BYTES", bound):
         made = cut(event, most)
     assert all(row.messages * len(row.message) <= bound for row in made)
 
