@@ -6,13 +6,22 @@ way of a request. Invariant: whatever stands in a stretch, its cause stands in o
 batch below `settled` all messages do.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from threading import Event
 
+from saec.errors import BrokerUnavailableError
 from saec.kafka import stretches
 from saec.kafka import topics as kafka_topics
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
+
+# How far the clocks of processes may differ, and how long a message may be on its way.
+MARGIN_MS = 120_000
+# Kafka looks for transactions that were left open every so often.
+_EXTRA_S = 20.0
+_LOOK_S = 0.05
 
 Place = tuple[str, int]
 
@@ -46,12 +55,10 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     )
     answered = stretches.committed_offsets(settings, "requests", topics.requests)
     settled = _ends(stretches.bounds(settings, topics.ledger, committed=True))
-    channels = {
-        name: stretches.bounds(settings, name, committed=True) for name in topics.dispatch.values()
-    }
-    ledger = stretches.bounds(settings, topics.ledger, committed=True)
-    status = stretches.bounds(settings, topics.status, committed=True)
-    requests = stretches.bounds(settings, topics.requests, committed=True)
+    channels = {name: _whole(settings, name) for name in topics.dispatch.values()}
+    ledger = _whole(settings, topics.ledger)
+    status = _whole(settings, topics.status)
+    requests = _whole(settings, topics.requests)
     found = [
         *_extents(topics.requests, requests, requests, answered),
         *_extents(topics.status, status, status, _ends(status)),
@@ -60,6 +67,26 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     for name, kept in channels.items():
         found += _extents(name, kept, _from(settings, name, kept, since_ms), _ends(kept))
     return found
+
+
+def _whole(settings: Settings, topic: str) -> Mapping[int, Stretch]:
+    """What is committed, once every transaction has ended that is in the topic now.
+
+    Kafka ends a transaction in one partition after the other: of what is seen in one, the rest may
+    still be on its way in another.
+
+    Raises:
+        BrokerUnavailableError: no answer, or a transaction does not end.
+    """
+    begun = _ends(stretches.bounds(settings, topic))
+    until_s, pause = time.monotonic() + settings.transaction_timeout_s + _EXTRA_S, Event()
+    while True:
+        found = stretches.bounds(settings, topic, committed=True)
+        if all(found[partition].end >= end for partition, end in begun.items()):
+            return found
+        if time.monotonic() > until_s:
+            raise BrokerUnavailableError(f"{topic}: a transaction does not end")
+        pause.wait(_LOOK_S)
 
 
 def _extents(
@@ -79,7 +106,7 @@ def _from(
 ) -> Mapping[int, Stretch]:
     if since_ms is None:
         return kept
-    later = stretches.since(settings, topic, since_ms)
+    later = stretches.from_instant(settings, topic, max(since_ms - MARGIN_MS, 0), kept)
     return {p: Stretch(min(later[p].start, whole.end), whole.end) for p, whole in kept.items()}
 
 
