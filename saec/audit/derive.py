@@ -17,6 +17,7 @@ from saec.store.shards import shard_of
 
 # Beyond any instant and any count; sums of it still fit.
 _MOST = 2**53
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,7 @@ def derive(books: Books, settings: Settings, bounds: Bounds) -> None:
     names = settings.topics
     _set(books, "as_of_ms", bounds.as_of_ms)
     _set(books, "late_ms", bounds.late_ms)
+    _set(books, "horizon_ms", settings.horizon_days * _DAY_MS)
     _set(books, "requests_topic", names.requests)
     _set(books, "ledger_topic", names.ledger)
     _set(books, "status_topic", names.status)

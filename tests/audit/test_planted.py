@@ -478,9 +478,7 @@ def a_batch_of_impossible_numbers(h: History, ids: Ids) -> list[Expected]:
         {"slice_no": 0, "recipients": -1, "messages": 1},
     ]
     batch = {"shard": 0, "batch_no": 2**63 - 1, "owner": "", "epoch": 0, "dispatched_at": 0}
-    return [
-        Expected(Kind.FOREIGN, 0, (h.insert(LEDGER, _batch(batch, one)),)) for one in made
-    ]
+    return [Expected(Kind.FOREIGN, 0, (h.insert(LEDGER, _batch(batch, one)),)) for one in made]
 
 
 def _batch(batch: dict[str, Any], slice_: dict[str, Any]) -> bytes:

@@ -14,7 +14,13 @@ from saec.audit.records import Page, read_pages
 from saec.contracts import avro, dispatch, varint
 from saec.contracts.decode import RejectedError, decode_request
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
-from saec.contracts.events import CancelRequested, Channel, ScheduleRequested, canonical_uuid, channels_to_bits
+from saec.contracts.events import (
+    CancelRequested,
+    Channel,
+    ScheduleRequested,
+    canonical_uuid,
+    channels_to_bits,
+)
 from saec.contracts.ledger import BatchCommitted, ShardTaken, decode_ledger, encode_ledger
 from saec.contracts.status import RequestStatus, decode_status, encode_status
 from saec.errors import Reason
@@ -235,12 +241,8 @@ dispatches = st.builds(
     expires_at=st.none() | values.instants,
     message=values.messages.map(lambda one: one.model_dump()),
 )
-answers = st.builds(
-    lambda status: avro.decode_single(encode_status(status), STATUSES)[1], statuses
-)
-batches = st.builds(
-    lambda batch: avro.decode_single(encode_ledger(batch), LEDGER)[1], committed
-)
+answers = st.builds(lambda status: avro.decode_single(encode_status(status), STATUSES)[1], statuses)
+batches = st.builds(lambda batch: avro.decode_single(encode_ledger(batch), LEDGER)[1], committed)
 EVENTS = {
     "schedule_requested": (REQUESTS, schedules),
     "cancel_requested": (REQUESTS, cancels),
