@@ -70,9 +70,9 @@ _ASKED = """
 # Batches take a request's slices in order, so the first one tells how the request was cut.
 _LED = """
     CREATE TABLE led AS
-    SELECT request_id, nullif(coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)), 0) AS step,
-           min(slice_no) = 0 AS begun
-    FROM slices GROUP BY request_id
+    SELECT request_id, min(slice_no) = 0 AS begun,
+           coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)) AS step
+    FROM slices WHERE recipients > 0 GROUP BY request_id
 """
 # What the ledger dispatched was accepted, also where the answer is gone or to come.
 _CHOSEN = """

@@ -7,7 +7,7 @@ batch below `settled` all messages do.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 
@@ -67,6 +67,21 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     for name, kept in channels.items():
         found += _extents(name, kept, _from(settings, name, kept, since_ms), _ends(kept))
     return found
+
+
+def are_there(settings: Settings, wanted: Sequence[Extent], reached: Mapping[Place, int]) -> bool:
+    """Whether what is not read yet of these is still kept.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    unread = [one for one in wanted if reached[one.topic, one.partition] < one.last]
+    kept = {topic: stretches.bounds(settings, topic) for topic in {one.topic for one in unread}}
+    return all(
+        kept[one.topic][one.partition].start <= reached[one.topic, one.partition]
+        and one.last <= kept[one.topic][one.partition].end
+        for one in unread
+    )
 
 
 def _whole(settings: Settings, topic: str) -> Mapping[int, Stretch]:

@@ -249,7 +249,7 @@ class History:
         try:
             _create(admin, settings)
             self._write(settings)
-            ends = {n: 0 for n in range(self.partitions)}
+            ends = dict.fromkeys(range(self.partitions), 0)
             for one in self.records[REQUESTS]:
                 ends[one.partition] += 1
             _answered(settings, ends if answered is None else answered)

@@ -103,7 +103,7 @@ def test_a_transaction_that_does_not_end(
     producer.abort_transaction()
 
 
-def _open_transaction(settings: Settings):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _open_transaction(settings: Settings):  # type: ignore[no-untyped-def]
     from confluent_kafka import Producer  # noqa: PLC0415
 
     producer = Producer(

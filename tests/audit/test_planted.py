@@ -1,4 +1,4 @@
-"""Each kind of disagreement, planted by hand in what really happened, is found: it, and no other."""
+"""Each kind of disagreement, planted in what really happened, is found: it, and no other."""
 
 import uuid
 from collections.abc import Callable
@@ -506,6 +506,35 @@ def an_answer_with_a_place_beyond_all_bounds(h: History, ids: Ids) -> list[Expec
         answer = h.insert(STATUS, encode_status(status))
         answer.headers = [("ce_id", f"x.requests/{place}".encode())]
     return []
+
+
+# Those that do not plant in the same record.
+TOGETHER = [
+    "a push is there three times",
+    "a request is missing",
+    "late",
+    "after its expiry",
+    "skipped and sent",
+    "stopped midway and sent",
+    "nobody asked",
+    "refused and sent",
+    "altered: body",
+    "the ledger alone has a request",
+    "a number is left out in the ledger",
+    "a batch does not end",
+    "unanswered, and refused",
+    "an unanswered cancel",
+    "unanswered and no event",
+    "an answer to nothing",
+    *(f"foreign records in {role}" for role in ROLES),
+]
+
+
+def test_all_of_it_together(told: Told, judge: Judge) -> None:
+    history = told.history.copy()
+    expected = [one for name in TOGETHER for one in PLANTS[name](history, told.story.ids)]
+    with history.written(told.story.settings.bootstrap_servers) as settings:
+        agrees(judge(settings), expected)
 
 
 @pytest.mark.parametrize("name", PLANTS)

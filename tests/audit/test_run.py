@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.audit.history import Wanted, write
+from bench.child import ROOT
 from saec.audit import audit, derive, run
 from saec.audit.books import Books
 from saec.contracts.events import Channel
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 MESSAGES = int(os.environ.get("SAEC_TEST_EXAMPLES", "60000"))
 KILLS = 4
-SAEC = str(Path(sys.executable).with_name("saec"))
+NAME = "a test's"
+SAEC = (sys.executable, "-c", "from saec.cli import main; main()")
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ def large(installations: "Installations") -> Iterator[Written]:
 def command(settings: Settings, work: Path, *args: str) -> subprocess.Popen[str]:
     """`saec audit`, started."""
     return subprocess.Popen(
-        [SAEC, "audit", "--json", "--work", str(work), "--late", "10m", *args],
+        [*SAEC, "audit", "--json", "--work", str(work), "--late", "10m", *args],
         env={**os.environ, **environment(settings)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=ROOT,
     )
 
 
@@ -101,7 +104,7 @@ def test_killed_while_it_reads_it_goes_on(large: Written, tmp_path: Path) -> Non
     pause, work = threading.Event(), tmp_path / "killed"
     for nth in range(KILLS):
         process = command(large.settings, work)
-        while not list(work.glob("*.duckdb")):
+        while not list(work.glob("*.duckdb")) and process.poll() is None:
             pause.wait(0.02)
         pause.wait(0.3 * (nth + 1))
         process.send_signal(signal.SIGKILL)
@@ -117,7 +120,7 @@ def test_killed_while_it_derives_it_derives_again(
 ) -> None:
     whole = judge(small.settings, later_ms=0, late_ms=600_000)
     with monkeypatch.context() as patched:
-        patched.setattr(derive, step, "SELECT error('killed') -- {expected}")
+        patched.setattr(derive, step, "SELECT error('killed') /* {expected} */")
         with pytest.raises(Exception, match="killed"):
             judge(small.settings, later_ms=0, late_ms=600_000)
     assert len(list(judge.directory.glob("*.duckdb"))) == 1
@@ -128,20 +131,24 @@ def test_killed_while_it_derives_it_derives_again(
     assert again.report.total == whole.report.total
 
 
-def test_a_second_one_at_the_same_time_is_told_what_to_do(small: Written, tmp_path: Path) -> None:
-    with Books(_file(small.settings, tmp_path), memory_mb=100):
-        process = command(small.settings, tmp_path)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (3, "")
+def test_a_second_one_at_the_same_time_is_told_what_to_do(large: Written, tmp_path: Path) -> None:
+    first, pause = command(large.settings, tmp_path), threading.Event()
+    while not list(tmp_path.glob("*.duckdb")) and first.poll() is None:
+        pause.wait(0.02)
+    second = command(large.settings, tmp_path)
+    out, err = second.communicate(timeout=60)
+    assert first.poll() is None, "the first was done before the second came"
+    assert (second.returncode, out) == (3, "")
     assert "Traceback" not in err
-    assert "another audit" in err
+    assert "another audit of the same is at work" in err
     assert "--work" in err
+    assert json.loads(first.communicate(timeout=100)[0])["reconciles"]
 
 
 def test_too_little_memory_is_told(small: Written, tmp_path: Path) -> None:
     with (
         pytest.raises(SaecError, match="memory"),
-        audit(small.settings, directory=tmp_path, memory_mb=1),
+        audit(small.settings, directory=tmp_path, memory_mb=2),
     ):
         pass
 
@@ -154,10 +161,10 @@ def test_what_retention_takes_meanwhile_is_not_waited_for(small: Written, tmp_pa
         books.open_extents([run.extents.Extent(small.settings.topics.requests, 0, 0, -5, -1, 0)])
         books.note("as_of_ms", 1)
         books.end()
-    with audit(small.settings, directory=tmp_path, late_ms=600_000) as done:
+    with audit(small.settings, directory=tmp_path, late_ms=600_000, name=NAME) as done:
         assert done.report.as_of_ms > 1
         assert done.report.total.dispatched == small.tally["messages"]
 
 
 def _file(settings: Settings, directory: Path) -> Path:
-    return directory / f"{run._name(settings, run.Scope())}.duckdb"
+    return directory / run._file(settings, NAME)

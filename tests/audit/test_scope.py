@@ -29,16 +29,18 @@ OF_THE_SHOP = [
     "unanswered, and dispatched",
     "answered twice",
 ]
+
+
+def _around(_: History, told: Told) -> Scope:
+    due_ms = told.history.message(told.story.ids["campaign"], EMAIL, "p1").fields()["due_at"]
+    return Scope(since_ms=due_ms, until_ms=due_ms + 1)
+
+
 SCOPES: dict[str, Callable[[History, Told], Scope]] = {
     "campaign": lambda h, told: Scope(campaign_id="spring"),
     "requester": lambda h, told: Scope(requester="shop"),
-    "since and until": lambda h, told: _around(h, told),
+    "since and until": _around,
 }
-
-
-def _around(history: History, told: Told) -> Scope:
-    due_ms = told.history.message(told.story.ids["campaign"], EMAIL, "p1").fields()["due_at"]
-    return Scope(since_ms=due_ms, until_ms=due_ms + 1)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
