@@ -22,6 +22,7 @@ KINDS = (
     "answers doubled",
     "answers contradictory",
     "readers disagree",
+    "audit disagrees",
     "shards halted",
     "processes ended",
     "errors not expected",

@@ -28,6 +28,7 @@ from faults.verdict import Output, judge
 from faults.wire import Record, dispatched
 from faults.workload import Event, Workload
 from saec import installation
+from saec.audit import audit
 from saec.settings import Settings
 
 PREFIX = "saec."
@@ -37,6 +38,7 @@ SHARDS = 8
 SETTLE_S = 120.0
 _LOOK_S = 3.0
 _OVERDUE_S = 60
+_LATE_MS = 600_000  # no run promises when something goes out; the others know what is missing
 _EXTRA_S = 120.0  # how much longer a slow machine may take to come by every step
 _NOT_EXPECTED = ("an error that SAEC did not expect", "Traceback", "Fatal Python error")
 
@@ -224,6 +226,7 @@ class Run:
         for line in self._errors_not_expected():
             found.add("errors not expected", line)
         self._compare_readers(found)
+        self._audit(found)
         missed = [step for step in REQUIRED if not self._control.struck[step]]
         if self.plan.all_steps:
             found.add("steps not hit", missed, len(missed))
@@ -274,6 +277,16 @@ class Run:
             places = {place for place in final if place[0] == topic}
             differing = places ^ read_by_console(servers, topic)
             found.add("readers disagree", ("console", sorted(differing)[:5]), len(differing))
+
+    def _audit(self, found: Findings) -> None:
+        """`saec audit` reads the same topics; what it finds is wrong, or it is."""
+        settings = Settings(
+            bootstrap_servers=self._parts.bootstrap_servers, topic_prefix=PREFIX, shards=SHARDS
+        )
+        books = self._directory / "audit"
+        with audit(settings, late_ms=_LATE_MS, directory=books) as done:
+            for one in done.findings():
+                found.add("audit disagrees", (one.kind.value, *map(str, one.places), one.detail))
 
     def _summary(
         self, output: Output, asked: asking.Asked, missed: list[tuple[str, str]]

@@ -7,7 +7,7 @@ limit: what does not fit is on disk.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,10 +15,12 @@ import duckdb
 import pyarrow as pa
 
 from saec.audit.extents import Extent, Place
+from saec.errors import SaecError
 
 _STREAMED = 10_000
 
 _TABLES = """
+    BEGIN;
     CREATE TABLE meta (name VARCHAR PRIMARY KEY, value VARCHAR);
     CREATE TABLE extents (
         topic VARCHAR, partition INTEGER, kept BIGINT, first BIGINT, last BIGINT,
@@ -47,6 +49,7 @@ _TABLES = """
         content_no INTEGER, request_id UUID, digest UHUGEINT, due_ms BIGINT, wanted BOOLEAN);
     CREATE TABLE strangers (
         topic VARCHAR, partition INTEGER, "offset" BIGINT, stamped_ms BIGINT, reason VARCHAR);
+    COMMIT;
 """
 _EXTENT = "INSERT INTO extents VALUES (?, ?, ?, ?, ?, ?, ?, NULL)"
 _REACHED = """
@@ -55,25 +58,60 @@ _REACHED = """
 """
 
 
+class BooksError(SaecError):
+    """The file of an audit cannot be worked with, or not in so little memory."""
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What DuckDB complains of, with what to do next.
+
+    Raises:
+        BooksError: no room in memory or on the disk, or the file is somebody else's now.
+    """
+    try:
+        yield
+    except duckdb.OutOfMemoryException:
+        raise BooksError(
+            "the audit has too little memory: give it more with --memory-mb; it goes on where it "
+            "stopped"
+        ) from None
+    except duckdb.IOException as error:
+        if "lock" in str(error):
+            raise BooksError(
+                "another audit of the same is at work: wait until it is done, or give this one a "
+                "directory of its own with --work"
+            ) from None
+        raise BooksError(
+            f"the audit's file: {error}; give it another directory with --work"
+        ) from None
+
+
 class Books:
     """The file of one audit. Use it as a context manager."""
 
     def __init__(self, path: Path, *, memory_mb: int) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            BooksError: another audit has it open.
+        """
         # The ids of customers stand in it.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
-        self._con = duckdb.connect(
-            str(path),
-            config={
-                "memory_limit": f"{memory_mb}MB",
-                "temp_directory": str(path.with_suffix(".spill")),
-                "preserve_insertion_order": False,
-                "threads": 2,
-                # DuckDB 2.0.0 fails on a check of its own where a join filters the dictionary of a
-                # column that is read from a file, as it is after an interruption.
-                "disabled_optimizers": "join_filter_pushdown",
-            },
-        )
+        with in_words():
+            self._con = duckdb.connect(
+                str(path),
+                config={
+                    "memory_limit": f"{memory_mb}MB",
+                    "temp_directory": str(path.with_suffix(".spill")),
+                    "preserve_insertion_order": False,
+                    "threads": 2,
+                    # DuckDB 2.0.0 fails on a check of its own where a join filters the dictionary
+                    # of a column: of one that is read from a file, or unnested.
+                    "disabled_optimizers": "join_filter_pushdown",
+                },
+            )
         if not self.rows("SELECT 1 FROM duckdb_tables() WHERE table_name = 'meta'"):
             self._con.execute(_TABLES)
 

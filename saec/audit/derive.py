@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from saec.audit.books import Books
+from saec.audit.extents import MARGIN_MS
 from saec.contracts.events import Channel
 from saec.settings import Settings
 from saec.store.shards import shard_of
 
-# After its instant a message may still be on its way, for as long as a transaction may last.
-_MARGIN_MS = 120_000
 # Beyond any instant and any count; sums of it still fit.
 _MOST = 2**53
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ _ASKED = """
 _LED = """
     CREATE TABLE led AS
     SELECT request_id, min(slice_no) = 0 AS begun,
-           nullif(coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)), 0) AS step
-    FROM slices GROUP BY request_id
+           coalesce(max(recipients) FILTER (slice_no = 0), max(recipients)) AS step
+    FROM slices WHERE recipients > 0 GROUP BY request_id
 """
 # What the ledger dispatched was accepted, also where the answer is gone or to come.
 _CHOSEN = """
@@ -226,6 +226,7 @@ def derive(books: Books, settings: Settings, bounds: Bounds) -> None:
     names = settings.topics
     _set(books, "as_of_ms", bounds.as_of_ms)
     _set(books, "late_ms", bounds.late_ms)
+    _set(books, "horizon_ms", settings.horizon_days * _DAY_MS)
     _set(books, "requests_topic", names.requests)
     _set(books, "ledger_topic", names.ledger)
     _set(books, "status_topic", names.status)
@@ -235,14 +236,14 @@ def derive(books: Books, settings: Settings, bounds: Bounds) -> None:
     books.run("CREATE TABLE channel_topics (channel UTINYINT, topic VARCHAR)")
     for channel, topic in names.dispatch.items():
         books.rows("INSERT INTO channel_topics VALUES (?, ?)", channel.bit, topic)
-    _set(books, "answers_from_ms", _complete_from(books, names.status) + _MARGIN_MS)
+    _set(books, "answers_from_ms", _complete_from(books, names.status) + MARGIN_MS)
     for step in (_VERDICTS, _DOUBLES, _ASKED, _LED, _CHOSEN, _STOPS, _ACCEPTED):
         books.run(step.format(most=_MOST))
     _find_gaps(books, names.ledger)
     for step in (_UNCUT, _CONTENTS):
         books.run(step)
     books.run(_UNITS.format(expected=expected("accepted")))
-    books.run(_CHANNELS_FROM.format(margin=_MARGIN_MS))
+    books.run(_CHANNELS_FROM.format(margin=MARGIN_MS))
     for step in (_TOLD, _SKIPPED, _COUNTED, _JUDGED):
         books.run(step)
 
@@ -292,7 +293,7 @@ def _complete_from(books: Books, topic: str) -> int:
         "WHERE topic = ? AND kept > 0 AND first = kept",
         topic,
     )
-    return int(found[0][0] or -_MARGIN_MS)
+    return int(found[0][0] or -MARGIN_MS)
 
 
 def _find_gaps(books: Books, ledger: str) -> None:
@@ -309,7 +310,7 @@ def _find_gaps(books: Books, ledger: str) -> None:
     until = dict(lost)
     for numbers in books.stream("SELECT no, request_id FROM accepted"):
         rows = [
-            (no, until[shard] + _MARGIN_MS)
+            (no, until[shard] + MARGIN_MS)
             for no, request_id in numbers
             if (shard := shard_of(request_id, shards)) in until
         ]

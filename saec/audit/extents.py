@@ -6,13 +6,16 @@ way of a request. Invariant: whatever stands in a stretch, its cause stands in o
 batch below `settled` all messages do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from saec.kafka import stretches
 from saec.kafka import topics as kafka_topics
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
+
+# How far the clocks of processes may differ, and how long a message may be on its way.
+MARGIN_MS = 120_000
 
 Place = tuple[str, int]
 
@@ -49,7 +52,7 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     channels = {name: stretches.settled(settings, name) for name in topics.dispatch.values()}
     ledger = stretches.settled(settings, topics.ledger)
     status = stretches.settled(settings, topics.status)
-    requests = stretches.bounds(settings, topics.requests, committed=True)
+    requests = stretches.settled(settings, topics.requests)
     found = [
         *_extents(topics.requests, requests, requests, answered),
         *_extents(topics.status, status, status, _ends(status)),
@@ -58,6 +61,21 @@ def take(settings: Settings, since_ms: int | None) -> list[Extent]:
     for name, kept in channels.items():
         found += _extents(name, kept, _from(settings, name, kept, since_ms), _ends(kept))
     return found
+
+
+def are_there(settings: Settings, wanted: Sequence[Extent], reached: Mapping[Place, int]) -> bool:
+    """Whether what is not read yet of these is still kept.
+
+    Raises:
+        BrokerUnavailableError: no answer.
+    """
+    unread = [one for one in wanted if reached[one.topic, one.partition] < one.last]
+    kept = {topic: stretches.bounds(settings, topic) for topic in {one.topic for one in unread}}
+    return all(
+        kept[one.topic][one.partition].start <= reached[one.topic, one.partition]
+        and one.last <= kept[one.topic][one.partition].end
+        for one in unread
+    )
 
 
 def _extents(
@@ -77,7 +95,7 @@ def _from(
 ) -> Mapping[int, Stretch]:
     if since_ms is None:
         return kept
-    later = stretches.since(settings, topic, since_ms)
+    later = stretches.from_instant(settings, topic, max(since_ms - MARGIN_MS, 0), kept)
     return {p: Stretch(min(later[p].start, whole.end), whole.end) for p, whole in kept.items()}
 
 

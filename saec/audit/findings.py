@@ -205,6 +205,17 @@ _LEDGER_UNREQUESTED = f"""
     WHERE s.request_id NOT IN (
         SELECT request_id FROM contents JOIN sent USING (content_no) WHERE request_id IS NOT NULL)
 """
+# Who asked long ago may have asked for something that is due a horizon later.
+_NOT_KEPT = f"""
+    SELECT '{Kind.UNJUDGED}', NULL, NULL, NULL, NULL, NULL, 0,
+           [{{'topic': topic, 'partition': partition, 'offset': kept}}],
+           'what was asked before is not kept'
+    FROM extents
+    WHERE topic = getvariable('requests_topic') AND kept > 0
+          AND coalesce(getvariable('since_ms')
+                       <= coalesce(oldest_ms, getvariable('as_of_ms')) + getvariable('horizon_ms'),
+                       true)
+"""
 _ANSWER_TO_NOTHING = f"""
     SELECT '{Kind.ANSWER_TO_NOTHING}', a.request_id, NULL, NULL, NULL, NULL, 0,
            [{{'topic': getvariable('status_topic'), 'partition': a.partition,
@@ -285,12 +296,13 @@ def _unrequested() -> str:
 def find(books: Books, scope: Scope) -> None:
     """Write the table `findings` from what was derived."""
     books.rows("SET VARIABLE whole = ?", scope.whole)
+    books.rows("SET VARIABLE since_ms = ?", scope.since_ms)
     books.run(_TABLE)
     books.run(_FLAGGED)
     about = "(SELECT * FROM accepted WHERE no IN (SELECT no FROM flagged))"
     books.run(_SUSPECT.format(expected=expected(about)))
     kinds = "('request', 'cancel', 'stranger')" if scope.whole else "('request')"
-    wanted = [*_KINDS, _BROKEN_LEDGER, _FOREIGN, _asked(kinds)]
+    wanted = [*_KINDS, _BROKEN_LEDGER, _FOREIGN, _NOT_KEPT, _asked(kinds)]
     if scope.whole:  # of a part of the requests it cannot be told what belongs to none
         wanted += [_ANSWER_TO_NOTHING, _LEDGER_UNREQUESTED]
     for sql in wanted:

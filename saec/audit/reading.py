@@ -5,6 +5,7 @@ written in the order of reading, a whole number of blocks at a time.
 """
 
 import gc
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,9 @@ _INSERT = {
     """,
     **kept.INSERT,
 }
+
+# No more digits than a number of a partition and an offset take.
+_PLACE = re.compile(r"(\d{1,9})/(\d{1,18})", re.ASCII)
 
 Rows = tuple[str, pa.Table]
 """What to insert, by its name in `_INSERT`."""
@@ -228,10 +232,8 @@ def _source(headers: RawHeaders, requests: str) -> tuple[int | None, int | None]
     for name, value in headers or ():
         if name == "ce_id" and value is not None:
             named, _, place = value.decode("utf-8", "replace").partition("/")
-            partition, _, offset = place.partition("/")
-            if named == requests and partition.isdecimal() and offset.isdecimal():
-                return int(partition), int(offset)
-            break
+            found = _PLACE.fullmatch(place) if named == requests else None
+            return (int(found[1]), int(found[2])) if found else (None, None)
     return None, None
 
 

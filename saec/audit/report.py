@@ -92,11 +92,19 @@ class Report:
         return not self.findings and self.total.expected == self.total.dispatched
 
 
-_MEASURES = """
-    sum(asked)::BIGINT, sum(asked - skipped - stopped - awaited - unjudged)::BIGINT,
-    sum(dispatched)::BIGINT, sum(from_ledger)::BIGINT, sum(skipped)::BIGINT, sum(stopped)::BIGINT,
-    sum(awaited)::BIGINT, sum(unjudged)::BIGINT
-"""
+_MEASURES = ", ".join(
+    f"coalesce(sum({measure}), 0)::BIGINT"
+    for measure in (
+        "asked",
+        "asked - skipped - stopped - awaited - unjudged",
+        "dispatched",
+        "from_ledger",
+        "skipped",
+        "stopped",
+        "awaited",
+        "unjudged",
+    )
+)
 _TALLIES = """
     CREATE TABLE tallies AS
     SELECT channel, campaign_id, due_ms // 3600000 * 3600000 AS hour_ms, sum(asked) AS asked,

@@ -15,7 +15,7 @@ from pathlib import Path
 import platformdirs
 
 from saec.audit import extents, findings, reading, snapshot, store
-from saec.audit.books import Books
+from saec.audit.books import Books, in_words
 from saec.audit.derive import Bounds, derive
 from saec.audit.findings import Finding
 from saec.audit.report import Report, summarise
@@ -64,6 +64,7 @@ def audit(
 
     Raises:
         BrokerUnavailableError: no answer; the same audit goes on where it stopped.
+        BooksError: no room in memory or on the disk, or another audit of the same is at work.
         ConfigurationError: a topic is missing, or with the store: the database is another one's.
         StoreUnavailableError: with the store: no answer from it.
         ValueError: with the store, and a scope that is not whole.
@@ -73,17 +74,19 @@ def audit(
         raise ValueError("PostgreSQL is compared as a whole")
     where = directory or platformdirs.user_cache_path("saec") / "audits"
     file = _file(settings, name or repr(astuple(scope)), scope)
-    books = Books(where / file, memory_mb=memory_mb)
+    books = _opened(settings, where / file, memory_mb)
     try:
-        scope = _of_the_first_run(books, scope)
-        books.limit(memory_mb // 2)  # what is being read takes the other half
-        as_of_ms = _read(settings, books, scope, told)
-        books.limit(memory_mb)
-        derive(books, settings, Bounds(as_of_ms, late_ms))
-        findings.find(books, scope)
-        if scope.store:
-            store.compare(books, settings)
-        yield Audit(summarise(books, scope, as_of_ms, late_ms), books)
+        with in_words():
+            scope = _of_the_first_run(books, scope)
+            books.limit(memory_mb // 2)  # what is being read takes the other half
+            as_of_ms = _read(settings, books, scope, told)
+            books.limit(memory_mb)
+            derive(books, settings, Bounds(as_of_ms, late_ms))
+            findings.find(books, scope)
+            if scope.store:
+                store.compare(books, settings)
+            report = summarise(books, scope, as_of_ms, late_ms)
+        yield Audit(report, books)
     except BaseException:
         books.close()
         raise
@@ -123,6 +126,21 @@ def _read(settings: Settings, books: Books, scope: Scope, told: Told) -> int:
 
     reading.read(settings, books, scope, more)
     return int(begun_ms)
+
+
+def _opened(settings: Settings, path: Path, memory_mb: int) -> Books:
+    """The books of the audit that was interrupted; new ones if it cannot go on."""
+    books = Books(path, memory_mb=memory_mb)
+    if books.meta("as_of_ms") is None:
+        return books
+    try:
+        if extents.are_there(settings, books.extents(), books.reached()):
+            return books
+    except BaseException:
+        books.close()
+        raise
+    books.discard()
+    return Books(path, memory_mb=memory_mb)
 
 
 def _of_the_first_run(books: Books, scope: Scope) -> Scope:

@@ -21,6 +21,7 @@ from saec.settings import Settings
 _TIMEOUT_S = 10.0
 _POLL_RECORDS = 500
 _POLL_S = 0.2
+_LOOK_S = 0.05
 _READER = "reader"
 # Kafka looks for transactions that were left open every so often.
 _STABLE_EXTRA_S = 20.0
@@ -61,20 +62,21 @@ def bounds(
 def settled(settings: Settings, topic: str) -> dict[int, Stretch]:
     """The same without open transactions, once those have ended that are open now.
 
-    A commit is known before every partition shows it. What hangs for longer than a transaction may
-    last is not waited for: it is not in the answer.
+    Kafka ends a transaction in one partition after the other: of what is seen in one, the rest may
+    still be on its way in another.
 
     Raises:
-        BrokerUnavailableError: no answer.
+        BrokerUnavailableError: no answer, or a transaction does not end.
     """
     seen, never = bounds(settings, topic), threading.Event()
     until_s = time.monotonic() + settings.transaction_timeout_s + _STABLE_EXTRA_S
     while True:
         found = bounds(settings, topic, committed=True)
-        behind = any(found[p].end < one.end for p, one in seen.items())
-        if not behind or time.monotonic() > until_s:
+        if all(found[p].end >= one.end for p, one in seen.items()):
             return found
-        never.wait(_POLL_S)
+        if time.monotonic() > until_s:
+            raise BrokerUnavailableError(f"{topic}: a transaction hangs in it; see `saec doctor`")
+        never.wait(_LOOK_S)
 
 
 def since(settings: Settings, topic: str, at_ms: int) -> dict[int, Stretch]:

@@ -20,8 +20,15 @@ from faults import readers
 from faults.parts import wait_until
 from saec.audit import Place
 from saec.contracts import avro, dispatch
-from saec.contracts.events import Channel
-from saec.contracts.ledger import BatchCommitted, LedgerRecord, decode_ledger, encode_ledger
+from saec.contracts.decode import decode_request
+from saec.contracts.events import Channel, ScheduleRequested
+from saec.contracts.ledger import (
+    BatchCommitted,
+    LedgerRecord,
+    SliceDispatched,
+    decode_ledger,
+    encode_ledger,
+)
 from saec.contracts.status import RequestStatus, decode_status, encode_status
 from saec.kafka import clients, topics
 from saec.settings import Settings
@@ -143,6 +150,49 @@ class History:
             if one.partition == batch.partition and one.at < batch.at
         ][-1]
 
+    def made(
+        self, request_id: UUID, channel: Channel, customer: str | None, **fields: Any
+    ) -> Record:
+        """A message that dispatch did not make, to what was asked; by default when it was due."""
+        event = decode_request(self.request(request_id).value, None, 1_000_000)
+        assert isinstance(event, ScheduleRequested)
+        return self.sent(
+            channel,
+            {
+                "message_id": message_id(request_id, channel, customer),
+                "customer_id": customer,
+                "channel": channel.value,
+                "address": None if customer is None else "x",
+                "dispatched_at": event.due_at_ms,
+                "request_id": str(request_id),
+                "campaign_id": event.campaign_id,
+                "requester": event.requester,
+                "due_at": event.due_at_ms,
+                "expires_at": event.expires_at_ms,
+                "message": event.message.model_dump(),
+                **fields,
+            },
+        )
+
+    def sent(self, channel: Channel, fields: dict[str, Any]) -> Record:
+        """Any message, at the end of a partition."""
+        record = self.insert(channel, avro.encode_single("dispatch_message", fields))
+        record.key = (fields["customer_id"] or fields["request_id"]).encode()
+        record.stamp_ms = max(fields["dispatched_at"], 0)
+        return record
+
+    def lead(self, shard: int, *slices: SliceDispatched) -> Record:
+        """Slices that no batch dispatched, in the last batch of a shard."""
+        record = [
+            one
+            for one in self.records[LEDGER]
+            if one.partition == shard and isinstance(one.ledger(), BatchCommitted)
+        ][-1]
+        batch = record.ledger()
+        assert isinstance(batch, BatchCommitted)
+        record.value = encode_ledger(replace(batch, slices=(*batch.slices, *slices)))
+        return record
+
     def drop(self, *records: Record) -> None:
         """Leave records out."""
         for record in records:
@@ -199,7 +249,7 @@ class History:
         try:
             _create(admin, settings)
             self._write(settings)
-            ends = {n: 0 for n in range(self.partitions)}
+            ends = dict.fromkeys(range(self.partitions), 0)
             for one in self.records[REQUESTS]:
                 ends[one.partition] += 1
             _answered(settings, ends if answered is None else answered)
@@ -237,13 +287,12 @@ class History:
         """With where the request stands that an answer is about."""
         if record.role != STATUS:
             return record.headers
-        moved = {(one.partition, one.at): one.place for one in self.records[REQUESTS]}
+        moved = {f"{one.partition}/{one.at}": one.place for one in self.records[REQUESTS]}
         found = []
         for name, value in record.headers:
             topic, _, rest = (value or b"").decode().partition("/")
             if name == "ce_id" and topic.endswith("requests"):
-                partition, _, offset = rest.partition("/")
-                place = moved.get((int(partition), int(offset)))
+                place = moved.get(rest)
                 to = rest if place is None else f"{place.partition}/{place.offset}"
                 found.append((name, f"{requests}/{to}".encode()))
             else:

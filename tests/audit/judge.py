@@ -108,7 +108,9 @@ def row(found: Finding) -> tuple[Any, ...]:
 
 def agrees(judged: Judged, expected: list[Expected]) -> None:
     """Exactly these findings, and nothing else."""
-    assert sorted(map(row, judged.findings)) == sorted(one.row() for one in expected)
+    found = Counter(map(row, judged.findings))
+    wanted = Counter(one.row() for one in expected)
+    assert (list(found - wanted), list(wanted - found)) == ([], [])
     assert judged.report.reconciles == (not expected)
 
 

@@ -6,18 +6,22 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from saec.audit import canonical
 from saec.audit.records import Page, read_pages
-from saec.contracts import avro, dispatch, varint
+from saec.contracts import avro, varint
 from saec.contracts.decode import RejectedError, decode_request
-from saec.contracts.dispatch import DispatchMessage, decode_dispatch
-from saec.contracts.events import CancelRequested, Channel, ScheduleRequested, canonical_uuid, channels_to_bits
-from saec.contracts.ledger import BatchCommitted, ShardTaken, decode_ledger, encode_ledger
-from saec.contracts.status import RequestStatus, decode_status, encode_status
-from saec.errors import Reason
+from saec.contracts.dispatch import decode_dispatch
+from saec.contracts.events import (
+    CancelRequested,
+    Channel,
+    canonical_uuid,
+    channels_to_bits,
+)
+from saec.contracts.ledger import decode_ledger, encode_ledger
+from saec.contracts.status import decode_status, encode_status
 from tests.audit.values import awkward, spoiled
 from tests.contracts import values
 from tests.contracts.test_ledger_records import committed
@@ -187,9 +191,10 @@ def hold_against_the_decoder(given_: list[bytes], events: tuple[str, ...]) -> No
         try:
             name, row = decoded(value, events)
         except RejectedError as error:
-            if number in strange:
-                assert strange[number] == error.reason
+            reason = error.reason
+            if strange.get(number) == reason:
                 continue
+            assert number not in strange
             assert events != LEDGER
             name, fields = avro.decode_single(value, events)
             row = ROWS[name](name, fields)
@@ -235,12 +240,8 @@ dispatches = st.builds(
     expires_at=st.none() | values.instants,
     message=values.messages.map(lambda one: one.model_dump()),
 )
-answers = st.builds(
-    lambda status: avro.decode_single(encode_status(status), STATUSES)[1], statuses
-)
-batches = st.builds(
-    lambda batch: avro.decode_single(encode_ledger(batch), LEDGER)[1], committed
-)
+answers = st.builds(lambda status: avro.decode_single(encode_status(status), STATUSES)[1], statuses)
+batches = st.builds(lambda batch: avro.decode_single(encode_ledger(batch), LEDGER)[1], committed)
 EVENTS = {
     "schedule_requested": (REQUESTS, schedules),
     "cancel_requested": (REQUESTS, cancels),
