@@ -68,7 +68,7 @@ def test_nothing_is_found_while_work_goes_on(make_story: MakeStory, judge: Judge
             assert judged.findings == ()
             dispatched.append(judged.report.total.dispatched)
     assert dispatched == sorted(dispatched)
-    assert dispatched[-1] > dispatched[0] > 0
+    assert dispatched[-1] > dispatched[0]
 
 
 def test_ends_are_waited_for_until_every_transaction_has_ended(make_story: MakeStory) -> None:
