@@ -1,7 +1,6 @@
 """An audit while requests come in and messages go out finds nothing."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +10,7 @@ from saec.audit import extents
 from saec.clock import SystemClock
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
+from saec.kafka import stretches
 from saec.settings import Settings
 from tests.audit.judge import Judge
 from tests.audit.story import PEOPLE, Story
@@ -68,7 +68,7 @@ def test_nothing_is_found_while_work_goes_on(make_story: MakeStory, judge: Judge
             assert judged.findings == ()
             dispatched.append(judged.report.total.dispatched)
     assert dispatched == sorted(dispatched)
-    assert dispatched[-1] > dispatched[0] > 0
+    assert dispatched[-1] > dispatched[0]
 
 
 def test_ends_are_waited_for_until_every_transaction_has_ended(make_story: MakeStory) -> None:
@@ -95,11 +95,9 @@ def test_a_transaction_that_does_not_end(
 
     story = make_story()
     producer = _open_transaction(story.settings)
-    monkeypatch.setattr(extents, "_EXTRA_S", -story.settings.transaction_timeout_s + 0.2)
-    began_s = time.monotonic()
-    with pytest.raises(BrokerUnavailableError, match="does not end"):
+    monkeypatch.setattr(stretches, "_STABLE_EXTRA_S", -story.settings.transaction_timeout_s + 0.2)
+    with pytest.raises(BrokerUnavailableError, match="hangs"):
         extents.take(story.settings, None)
-    assert time.monotonic() - began_s < 10
     producer.abort_transaction()
 
 
