@@ -167,4 +167,4 @@ def test_what_retention_takes_meanwhile_is_not_waited_for(small: Written, tmp_pa
 
 
 def _file(settings: Settings, directory: Path) -> Path:
-    return directory / run._file(settings, NAME)
+    return directory / run._file(settings, NAME, Scope())
