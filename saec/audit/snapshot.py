@@ -32,11 +32,17 @@ _LOAD = """
 def take(settings: Settings, books: Books) -> None:
     """Copy the tables into the books' schema `pg`, and the marks; in the books' transaction.
 
+    One that was rebuilt, or is being recovered, is compared as well: that is what it is for.
+
     Raises:
-        ConfigurationError: the database belongs to another Kafka, or is being recovered.
+        ConfigurationError: the database belongs to another Kafka.
         StoreUnavailableError, BrokerUnavailableError: no answer.
     """
-    stands = installation.check(settings)
+    engine = open_engine(settings.database_url, application="saec-audit")
+    try:
+        stands = installation.belonging(settings, engine)
+    finally:
+        engine.dispose()
     books.note("shards", stands.shards)
     books.run(_MARKS + kept.TABLES)
     _mark(settings, books)

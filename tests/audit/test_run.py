@@ -16,7 +16,7 @@ import pytest
 
 from bench.audit.history import Wanted, write
 from bench.child import ROOT
-from saec.audit import audit, derive, run
+from saec.audit import Scope, audit, derive, run
 from saec.audit.books import Books
 from saec.contracts.events import Channel
 from saec.errors import SaecError

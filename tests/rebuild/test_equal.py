@@ -2,14 +2,17 @@
 
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from saec.audit import Kind, Scope, audit
 from saec.contracts.status import Status
 from saec.kafka import stretches
 from saec.kafka.intake import Intake
 from saec.recover.run import recover
+from saec.settings import Settings
 from tests.dispatch.test_worker import KilledError
 from tests.rebuild.kit import again, content, delete_up_to, kafka, query
 from tests.recover.scene import KNOWN, Scene
@@ -100,6 +103,28 @@ def test_every_row_is_there_again(make_scene: MakeScene, new_database: NewDataba
         assert (one.cancels, one.undecided, one.requests_anew) == (len(live["cancels"]), 0, 0)
         assert (one.doubtful, one.forgotten, one.halted) == (0, 0, {})
     assert report.slices == foreseen.slices
+
+
+def test_an_audit_finds_both_databases_equal_to_the_topics(
+    make_scene: MakeScene, new_database: NewDatabase, tmp_path: Path
+) -> None:
+    """As a person would see it, who moves; a row that is lacking in one of them is found there."""
+    scene = make_scene(slice_recipients=2)
+    live_through(scene)
+    url = new_database()
+    again(scene, url)
+    rebuilt = scene.settings.model_copy(update={"database_url": url})
+    for settings in (scene.settings, rebuilt):
+        assert _found(settings, tmp_path) == set()
+    query(url, "DELETE FROM skips WHERE reason = 'opted_out' RETURNING 1")
+    assert _found(scene.settings, tmp_path) == set()
+    assert _found(rebuilt, tmp_path) == {Kind.NOT_STORED}
+
+
+def _found(settings: Settings, directory: Path) -> set[Kind]:
+    how = {"late_ms": 600_000, "directory": directory}
+    with audit(settings, Scope(store=True), **how) as done:
+        return set(done.report.findings)
 
 
 def sum_of(batches: list[tuple[Any, ...]]) -> int:
