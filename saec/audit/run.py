@@ -4,10 +4,11 @@ Invariant: an audit that was interrupted while it read goes on where it stopped,
 it took at first; its file is removed once the caller is done with it.
 """
 
+import ctypes
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from saec.settings import Settings
 
 LATE_MS = 300_000
 MEMORY_MB = 180
+_M_ARENA_MAX, _HEAPS = -8, 2
 Told = Callable[[int, int], None]
 """Hears how many offsets were read so far, and of how many."""
 
@@ -69,6 +71,7 @@ def audit(
         StoreUnavailableError: with the store: no answer from it.
         ValueError: with the store, and a scope that is not whole.
     """
+    _share_heaps()
     scope = scope or Scope()
     if scope.store and not scope.whole:
         raise ValueError("PostgreSQL is compared as a whole")
@@ -126,6 +129,12 @@ def _read(settings: Settings, books: Books, scope: Scope, told: Told) -> int:
 
     reading.read(settings, books, scope, more)
     return int(begun_ms)
+
+
+def _share_heaps() -> None:
+    """glibc gives each thread a heap of its own and keeps it: a tenth of what an audit takes."""
+    with suppress(OSError, AttributeError):  # of other systems
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _HEAPS)
 
 
 def _opened(settings: Settings, path: Path, memory_mb: int) -> Books:
