@@ -211,8 +211,9 @@ def stopped_and_dispatched_in_order(h: History, ids: Ids) -> list[Expected]:
 def stopped_midway_and_sent(h: History, ids: Ids) -> list[Expected]:
     id_ = ids["stopped midway"]
     due_ms = h.message(id_, SMS, "p2").fields()["due_at"]
-    one = h.made(id_, SMS, "p5", dispatched_at=max(h.request(id_).stamp_ms, due_ms))
-    return [Expected(Kind.STOPPED_BUT_SENT, 1, (h.request(id_), one), id_, SMS)]
+    # The last slice: however many had left, this one was stopped.
+    one = h.made(id_, PUSH, None, dispatched_at=max(h.request(id_).stamp_ms, due_ms))
+    return [Expected(Kind.STOPPED_BUT_SENT, 1, (h.request(id_), one), id_, PUSH)]
 
 
 @plant
