@@ -76,8 +76,8 @@ COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.1
 lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 	@test -x $(VENV)/uv/bin/uv || $(BIN)/python -m venv $(VENV)/uv
 	@$(VENV)/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	@$(COMPILE) --extra embedded --extra audit --extra dev pyproject.toml -o requirements.lock
-	@$(COMPILE) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	@$(COMPILE) --extra embedded --extra audit --extra http --extra dev pyproject.toml -o requirements.lock
+	@$(COMPILE) --constraint requirements.lock --extra http pyproject.toml -o requirements-runtime.lock
 	@sed -n 's/^fuzz = \["\(.*\)"\]$$/\1/p' pyproject.toml | \
 		$(COMPILE) --constraint requirements.lock - -o requirements-fuzz.lock
 	@$(COMPILE) --constraint requirements.lock --extra bench pyproject.toml -o requirements-bench.lock

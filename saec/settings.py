@@ -7,6 +7,7 @@ Invariant: nothing is read at import; a name that belongs to an installation sta
 import re
 import uuid
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, PositiveInt, StringConstraints, ValidationError
@@ -109,6 +110,25 @@ class Settings(BaseSettings):
     )
     status_sent: bool = Field(
         False, description="Also answer SENT, once a slice, with the messages themselves."
+    )
+    http_host: str = Field(
+        "127.0.0.1", description="Address that the HTTP endpoint listens on; `0.0.0.0`: on all."
+    )
+    http_port: int = Field(8090, ge=1, le=65_535, description="Port of the HTTP endpoint.")
+    http_tls_cert: Path | None = Field(
+        None, description="Certificate chain of the HTTP endpoint (PEM); with it, it speaks TLS."
+    )
+    http_tls_key: Path | None = Field(
+        None, description="Private key of that certificate (PEM), if it is not in the same file."
+    )
+    http_rate: PositiveInt = Field(
+        1_000,
+        le=1_000_000,
+        description="Requests a second that a key may make of one HTTP process, if the key has no "
+        "rate of its own.",
+    )
+    http_connections: PositiveInt = Field(
+        1_000, le=100_000, description="Connections that one HTTP process takes at a time."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
