@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from saec.errors import ConfigurationError
 from saec.store.engine import rows
 
-HEAD = "0002"
+HEAD = "0003"
 """The last migration of this release."""
 
 

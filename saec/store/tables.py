@@ -20,6 +20,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
 )
 
@@ -27,6 +28,7 @@ metadata = MetaData(
     naming_convention={
         "pk": "%(table_name)s_pkey",
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
         "ck": "%(table_name)s_%(constraint_name)s_check",
     }
 )
@@ -81,6 +83,8 @@ requests = Table(
     CheckConstraint("recipients > 0 and messages > 0 and slices > 0", name="not_empty"),
     CheckConstraint("expires_at_ms > due_at_ms", name="expires_after_due"),
     CheckConstraint("octet_length(content_hash) = 16", name="content_hash_16_bytes"),
+    # A requester's requests, newest first, from any of them on.
+    Index("requests_newest_idx", "requester", "accepted_at_ms", "request_id"),
 )
 
 # The answer each cancel record got, by its source position: a redelivery is answered from here.
@@ -204,4 +208,27 @@ claims = Table(
     Column("batch_no", BigInteger, nullable=False),
     Column("seqs", ARRAY(BigInteger), nullable=False),
     PrimaryKeyConstraint("shard", "batch_no"),
+)
+
+# Who may use the HTTP endpoint, and for what. Of a key's secret only the hash is here.
+keys = Table(
+    "keys",
+    metadata,
+    Column("key_id", Text, primary_key=True),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("rate", Integer),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("revoked_at_ms", BigInteger),
+    UniqueConstraint("secret_hash"),
+    CheckConstraint("key_id ~ '^[0-9a-f]{12}$'", name="key_id_form"),
+    CheckConstraint("octet_length(secret_hash) = 32", name="secret_hash_32_bytes"),
+    CheckConstraint(
+        "cardinality(scopes) > 0 and scopes <@ array['schedule', 'read', 'operate']",
+        name="scopes_known",
+    ),
+    CheckConstraint("rate > 0", name="rate_positive"),
 )
