@@ -16,6 +16,7 @@ from saec.cli.doctor import doctor_command
 from saec.cli.errors import EXIT_CODES, Commands
 from saec.cli.history import history_command
 from saec.cli.init import init_command
+from saec.cli.keys import keys
 from saec.cli.pending import pending_command
 from saec.cli.rebuild import rebuild_command
 from saec.cli.recover import recover_command
@@ -51,6 +52,7 @@ app.command("recover")(recover_command)
 app.command("rebuild")(rebuild_command)
 app.command("replay")(replay_command)
 app.add_typer(customers, name="customers")
+app.add_typer(keys, name="keys")
 app.command("acls")(acls_command)
 app.command("settings")(settings_command)
 

@@ -8,10 +8,11 @@ import time
 from contextlib import suppress
 
 from saec.cli.errors import InputError
-from saec.contracts.instants import instant_ms
+from saec.contracts.instants import MAX_MS, instant_ms
 
 FORMS = "ISO 8601 with a zone (2026-12-01T09:00:00-03:00), `now`, or +10s, +5m, +2h, +1d"
 
+_COMING_FORMS = "90d (from now), or ISO 8601 with a zone (2026-12-01T09:00:00-03:00)"
 _PAST_FORMS = "10m (that long ago), `now`, or ISO 8601 with a zone (2026-12-01T09:00:00-03:00)"
 
 _RELATIVE = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
@@ -51,6 +52,24 @@ def parse_past(option: str, text: str, now_ms: int) -> int:
         raise InputError(f"{option}: give {_PAST_FORMS}") from None
     if at_ms > now_ms:
         raise InputError(f"{option}: in the future; give {_PAST_FORMS}")
+    return at_ms
+
+
+def parse_coming(option: str, text: str, now_ms: int) -> int:
+    """Epoch milliseconds of an instant that is to come, or of `90d` from now.
+
+    Raises:
+        InputError: none of the forms, not in the future, or behind the year 9999.
+    """
+    try:
+        at_ms = now_ms + duration_ms(text)
+    except ValueError:
+        try:
+            at_ms = instant_ms(text)
+        except ValueError:
+            raise InputError(f"{option}: give {_COMING_FORMS}") from None
+    if not now_ms < at_ms <= MAX_MS:
+        raise InputError(f"{option}: not in the future, or too far; give {_COMING_FORMS}")
     return at_ms
 
 

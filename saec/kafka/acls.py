@@ -64,6 +64,10 @@ def _rules(settings: Settings) -> Iterator[_Line]:
     yield "requester", "topic", names.requests, ("Write",), False
     yield "requester", "topic", names.status, ("Read",), False
     yield "requester", "group", settings.group_id("reader"), ("Describe",), False
+    yield "http", "topic", prefix, ("Describe",), True
+    yield "http", "topic", names.requests, ("Write",), False
+    yield "http", "topic", names.status, ("Read",), False
+    yield "http", "group", settings.group_id("reader"), ("Describe",), False
     yield "registry", "topic", names.customers, ("Write",), False
     for channel in Channel:
         role = f"sender-{channel.lower()}"

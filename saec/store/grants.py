@@ -45,6 +45,20 @@ TABLES = {
         "shards": "SELECT",
         "positions": "SELECT",
     },
+    "http": _EVERYBODY
+    | {
+        "requests": "SELECT",
+        # Without customers and message.
+        "pending": "SELECT (shard, lane, due_at_ms, seq, request_id, slice_no, expires_at_ms, "
+        "channels, recipients, messages, requester, campaign_id)",
+        "claims": "SELECT",
+        "cancels": "SELECT",
+        "skips": "SELECT",
+        "shards": "SELECT",
+        "keys": "SELECT",
+    },
+    # A key is revoked, and nothing else of it is ever changed.
+    "keys": _EVERYBODY | {"keys": "SELECT, INSERT, UPDATE (revoked_at_ms)"},
 }
 _STAGE = ("requests", "customers")  # they load a batch into a temporary table first
 

@@ -6,12 +6,21 @@ revoked.
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection
 
 from saec.keys import Scope
 from saec.store.engine import count, rows
+
+
+class KeyState(StrEnum):
+    """Whether a key is let in, and why not."""
+
+    ACTIVE = "ACTIVE"
+    EXPIRED = "EXPIRED"
+    REVOKED = "REVOKED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +39,13 @@ class KeyRow:
     created_at_ms: int
     expires_at_ms: int | None
     revoked_at_ms: int | None
+
+    def state(self, now_ms: int) -> KeyState:
+        """What the key is at `now_ms`, epoch milliseconds by PostgreSQL's clock."""
+        if self.revoked_at_ms is not None:
+            return KeyState.REVOKED
+        expired = self.expires_at_ms is not None and self.expires_at_ms <= now_ms
+        return KeyState.EXPIRED if expired else KeyState.ACTIVE
 
 
 _NAMES = [column.name for column in fields(KeyRow)]
