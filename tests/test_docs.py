@@ -141,7 +141,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     known = commands()
     for name, rest in re.findall(r"(?:^|/|\s)saec ([a-z]+)([^\n|]*)", code(page)):
         assert name in known, name
-        options = {o for p in getattr(known.get(name), "params", []) for o in (*p.opts, "--json")}
+        command = known[name]
+        every = [command, *getattr(command, "commands", {}).values()]
+        options = {o for one in every for p in one.params for o in (*p.opts, "--json")}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", rest)) <= options
 
 

@@ -10,6 +10,7 @@ from tests.cli.conftest import Run
 COMMANDS = [
     "init", "up", "demo", "submit", "cancel", "status", "history", "pending", "tail", "settings",
     "customers load", "customers erase", "doctor", "audit", "recover", "rebuild", "replay",
+    "keys add", "keys list", "keys revoke",
 ]  # fmt: skip
 
 
@@ -21,7 +22,7 @@ def test_a_command_shows_an_example_and_json(saec: Run, command: str) -> None:
     assert "--json" in result.stdout
 
 
-@pytest.mark.parametrize("command", ["", "customers", *COMMANDS])
+@pytest.mark.parametrize("command", ["", "customers", "keys", *COMMANDS])
 def test_the_short_form_says_the_same(saec: Run, command: str) -> None:
     short = saec(*command.split(), "-h")
     assert short.exit_code == 0

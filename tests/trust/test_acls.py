@@ -32,6 +32,10 @@ from saec.kafka.acls import rules
 from saec.kafka.follow import Beginning, read_whole
 from saec.kafka.records import Outgoing
 from saec.settings import Settings
+from saec.store import installation
+from saec.store.engine import open_engine, transaction
+from saec.store.keys import read_usable
+from saec.store.shards import now_ms
 from tests.trust.secured import Secured, environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +139,42 @@ def test_all_work_as_themselves_from_request_to_sender(as_role: AsRole, tmp_path
     assert {decode_status(r.value or b"").status for r in answers} == {Status.ACCEPTED}
 
 
+def test_keys_are_handed_out_by_their_own_role_and_read_by_the_endpoints(
+    secured: Secured, as_role: AsRole
+) -> None:
+    """Kafka is not needed for that."""
+    keeper = as_role("auditor", "keys")
+    made = run("keys", "add", "job", "--requester", "tests", "--json", settings=keeper)
+    assert made.exit_code == 0, made.output
+    key_id = json.loads(made.stdout)["key_id"]
+    assert usable(as_role("http")) == [key_id]
+    assert run("keys", "revoke", key_id, settings=keeper).exit_code == 0
+    assert usable(as_role("http")) == []
+    listed = run("keys", "list", "--json", settings=as_role("http"))
+    assert [key["state"] for key in json.loads(listed.stdout)] == ["REVOKED"]
+    denied = run("keys", "add", "job", "--requester", "tests", settings=as_role("http"))
+    assert denied.exit_code == 3
+    assert "42501" in denied.stderr
+    assert "saec_" not in denied.output
+
+
+def usable(settings: Settings) -> list[str]:
+    """The ids of the keys that an endpoint with these settings lets in."""
+    engine = open_engine(settings.database_url)
+    try:
+        with transaction(engine, snapshot=True) as connection:
+            installation.read(connection, settings.topic_prefix)
+            return [row.key_id for row in read_usable(connection, now_ms(connection))]
+    finally:
+        engine.dispose()
+
+
+def test_an_endpoint_answers_from_the_database_as_itself(as_role: AsRole) -> None:
+    for command in (["pending"], ["status", str(uuid.uuid4())]):
+        said = run(*command, settings=as_role("http"))
+        assert said.exit_code in {0, 1}, said.output
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     until_s, tries = time.monotonic() + DEADLINE_S, threading.Event()
     while not condition():
@@ -226,6 +266,9 @@ def test_a_wrong_password_is_named_as_such_and_shown_nowhere(
         ["tail", "status"],
         ["cancel", str(uuid.uuid4()), "--requester", "x"],
         ["customers", "erase", "42"],
+        ["keys", "add", "job", "--requester", "tests"],
+        ["keys", "list"],
+        ["keys", "revoke", "0123456789ab"],
         ["recover"],
     )
     with process("consumers.requests", wrong, log):

@@ -29,6 +29,7 @@ WRITES = {
     "customers": {"status", "rejected"},
     "dispatch": {*CHANNELS, "status", "ledger"},
     "requester": {"requests"},
+    "http": {"requests"},
     "registry": {"customers"},
     "sender-email": set[str](),
     "sender-sms": set[str](),
@@ -44,6 +45,7 @@ READS = {
     "customers": {"customers"},
     "dispatch": {"ledger"},
     "requester": {"status"},
+    "http": {"status"},
     "registry": set[str](),
     "sender-email": {"dispatch.email"},
     "sender-sms": {"dispatch.sms"},
@@ -209,12 +211,19 @@ def _split(privileges: str) -> list[str]:
     return split
 
 
+def test_hashes_of_secrets_are_seen_by_those_who_need_them_alone(secured: Secured) -> None:
+    seeing = {
+        role for role in grants.TABLES if any(t == "keys" for t, _, _ in granted(secured, role))
+    }
+    assert seeing == {"http", "keys"}
+
+
 def test_personal_data_is_seen_by_those_who_need_it_alone(secured: Secured) -> None:
     may = {
         role: {(table, column) for table, column, p in granted(secured, role) if p == "SELECT"}
         for role in grants.TABLES
     }
-    assert may["reader"] & PERSONAL == set()
+    assert [may[role] & PERSONAL for role in ("reader", "http", "keys")] == [set()] * 3
     assert may["requests"] & PERSONAL == {("pending", "message"), ("pending", "customers")}
     assert {table for table, _ in may["customers"] & PERSONAL} == {"customers"}
 
@@ -238,6 +247,21 @@ def test_personal_data_is_seen_by_those_who_need_it_alone(secured: Secured) -> N
         ("reader", "SELECT FROM customers"),
         ("reader", "DELETE FROM pending"),
         ("reader", "CREATE TABLE mine (x int)"),
+        ("reader", "SELECT FROM keys"),
+        ("requests", "SELECT FROM keys"),
+        ("http", "SELECT message FROM pending"),
+        ("http", "SELECT customers FROM pending"),
+        ("http", "SELECT FROM customers"),
+        ("http", "INSERT INTO requests SELECT * FROM requests"),
+        ("http", "DELETE FROM pending"),
+        ("http", "INSERT INTO keys SELECT * FROM keys"),
+        ("http", "UPDATE keys SET scopes = '{operate}'"),
+        ("http", "UPDATE keys SET revoked_at_ms = NULL"),
+        ("http", "DELETE FROM keys"),
+        ("keys", "UPDATE keys SET secret_hash = secret_hash"),
+        ("keys", "UPDATE keys SET scopes = '{operate}'"),
+        ("keys", "DELETE FROM keys"),
+        ("keys", "SELECT FROM requests"),
     ],
 )
 def test_what_a_database_role_may_not_do(secured: Secured, role: str, statement: str) -> None:
