@@ -1,5 +1,7 @@
 """Copies the tables to files as they stand in one snapshot, for whoever compares them with Kafka.
 
+Not `keys`, which no topic tells of, and not `installation`.
+
 Invariant: memory does not grow with the tables; no address and no message leaves the database, only
 digests of them.
 """

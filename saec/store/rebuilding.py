@@ -36,6 +36,7 @@ class Reached:
     ledger_offset: int
 
 
+# Without `keys`: no topic has them, so those that were made already are to stay.
 _FILLED = ("requests", "pending", "cancels", "skips", "customers", "positions", "claims")
 _HOLDS = f"""
     SELECT EXISTS (SELECT FROM shards WHERE epoch > 0 OR batch_no > 0 OR ledger_offset > 0)

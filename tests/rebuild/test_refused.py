@@ -12,6 +12,7 @@ from saec.recover.errors import RecoverError
 from saec.recover.rebuild import Rebuild
 from saec.recover.run import recover
 from saec.settings import Settings
+from saec.store.rebuilding import UNFINISHED
 from tests.dispatch.test_worker import KilledError
 from tests.rebuild.kit import again, content, delete_up_to, query
 from tests.recover.scene import Scene
@@ -20,6 +21,7 @@ from tests.recover.test_anchor import recreate
 MakeScene = Callable[..., Scene]
 NewDatabase = Callable[[], str]
 HOUR_MS = 3_600_000
+INSERT_KEY = "INSERT INTO keys VALUES ('{0}', sha256('{0}'), 'job', 'tests', '{{read}}', null, 1)"
 
 
 def moved_to(scene: Scene, url: str) -> Settings:
@@ -150,6 +152,18 @@ def test_one_that_was_only_initialised_is_taken(
     assert content(url) == content(scene.settings.database_url)
     with pytest.raises(ConfigurationError, match="belongs to the topic prefix"):
         again(scene, make_installation().database_url)
+
+
+def test_keys_are_not_made_anew_and_not_lost(scene: Scene, new_database: NewDatabase) -> None:
+    """No topic has them: neither what was made before a rebuild nor what it began with counts."""
+    scene.installed.execute(INSERT_KEY.format("0123456789ab"))
+    url = new_database()
+    installation.init(moved_to(scene, url))
+    query(url, INSERT_KEY.format("ba9876543210") + " RETURNING key_id")
+    for _ in range(2):
+        again(scene, url)
+        assert query(url, "SELECT key_id FROM keys") == [("ba9876543210",)]
+        query(url, f"UPDATE shards SET halted = '{UNFINISHED}' RETURNING shard")
 
 
 def test_no_process_starts_before_the_recovery(scene: Scene, new_database: NewDatabase) -> None:

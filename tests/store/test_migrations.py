@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
@@ -128,6 +129,30 @@ OTHER_INDEX = """
 def test_a_changed_database_is_noticed(connection: Connection, change: str) -> None:
     connection.exec_driver_sql(change)
     assert differences(connection)
+
+
+REQUEST = """
+    INSERT INTO requests VALUES (gen_random_uuid(), 'billing', null, 1, 0, 1, null, 1, 1, 1,
+                                 decode(repeat('00', 16), 'hex'), 0, 0, 1)
+"""
+
+
+@pytest.mark.parametrize("before", ["0001", "0002"])
+def test_a_database_of_a_release_before_keeps_what_it_holds(fresh: Engine, before: str) -> None:
+    config = migrate._config()
+    with fresh.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+        connection.exec_driver_sql(REQUEST)
+    with fresh.begin() as connection:
+        migrate.upgrade(connection)
+        # An index on the whole history may take longer than a process lets a statement take.
+        assert rows(connection, "SHOW statement_timeout") == [("0",)]
+    with fresh.connect() as connection:
+        assert schema.version(connection) == schema.HEAD
+        assert rows(connection, "SELECT requester FROM requests") == [("billing",)]
+        assert rows(connection, "SHOW statement_timeout") != [("0",)]
+        assert differences(connection) == []
 
 
 def test_an_upgrade_of_what_is_up_to_date_changes_nothing(
