@@ -1,11 +1,13 @@
-"""What the tables tell about requests: behind `saec status`, `saec pending`, `saec history`.
+"""What the tables tell about requests: behind `saec status`, `saec pending`, `saec history`, HTTP.
 
 Invariant: an account of a request adds up, because it is read in one snapshot: total = pending +
 skipped + cancelled + sent. What is on its way at that moment still counts as pending.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -122,17 +124,18 @@ class PendingHour:
 
 
 _LANES = tuple(sorted(Lane, key=lambda lane: lane.rank))
-_REQUEST = """
-    SELECT channels, lane, requester, campaign_id, due_at_ms, expires_at_ms, accepted_at_ms,
-           recipients, messages,
+_REQUESTS = """
+    SELECT request_id, channels, lane, requester, campaign_id, due_at_ms, expires_at_ms,
+           accepted_at_ms, recipients, messages,
            (SELECT coalesce(sum(messages), 0) FROM pending WHERE request_id = r.request_id)::int,
            (SELECT coalesce(sum(messages_stopped), 0) FROM cancels
             WHERE request_id = r.request_id)::int
-    FROM requests r WHERE request_id = %(id)s::uuid
+    FROM requests r WHERE request_id = ANY(%(ids)s::uuid[])
 """
 _SKIPS = """
-    SELECT channel, reason, sum(messages)::int FROM skips WHERE request_id = %(id)s::uuid
-    GROUP BY channel, reason ORDER BY channel, reason
+    SELECT request_id, channel, reason, sum(messages)::int FROM skips
+    WHERE request_id = ANY(%(ids)s::uuid[])
+    GROUP BY request_id, channel, reason ORDER BY request_id, channel, reason
 """
 _TRACES = """
     SELECT source_partition, source_offset,
@@ -153,6 +156,7 @@ _PENDING = """
     SELECT due_at_ms / 3600000 * 3600000 AS hour_ms, lane, bit,
            count(DISTINCT request_id)::int, sum(recipients)::bigint
     FROM pending JOIN unnest(ARRAY[1, 2, 4, 8]) bit ON channels & bit <> 0
+    WHERE %(requester)s IS NULL OR requester = %(requester)s
     GROUP BY hour_ms, lane, bit ORDER BY hour_ms, lane, bit
 """
 _READ_WHOLE = "SET LOCAL enable_seqscan = on"  # `engine` turns it off for all that look rows up
@@ -161,15 +165,17 @@ _REGISTERED = "SELECT count(*) FROM customers WHERE NOT erased"
 
 def read_account(connection: Connection, request_id: UUID) -> Account | None:
     """The account of one request, None if it is not stored. The caller opens a snapshot."""
-    found = rows(connection, _REQUEST, id=str(request_id))
-    if not found:
-        return None
-    channels, lane, *rest = found[0]
-    skips = tuple(
-        Skipped(_channel(bit), reason, messages)
-        for bit, reason, messages in rows(connection, _SKIPS, id=str(request_id))
-    )
-    return Account(request_id, bits_to_channels(channels), _LANES[lane], skips, *rest)
+    return next(iter(read_accounts(connection, [request_id])), None)
+
+
+def read_accounts(connection: Connection, ids: Sequence[UUID]) -> list[Account]:
+    """The accounts of those that are stored, in the order of `ids`. The caller opens a snapshot."""
+    asked = [str(request_id) for request_id in ids]
+    skips: dict[UUID, list[Skipped]] = {}
+    for id_, bit, *rest in rows(connection, _SKIPS, ids=asked):
+        skips.setdefault(UUID(str(id_)), []).append(Skipped(_channel(bit), *rest))
+    stored = {UUID(str(id_)): rest for id_, *rest in rows(connection, _REQUESTS, ids=asked)}
+    return [_account(id_, stored[id_], skips.get(id_, ())) for id_ in ids if id_ in stored]
 
 
 def read_trail(connection: Connection, request_id: UUID, shards: int) -> Trail | None:
@@ -193,18 +199,28 @@ def read_trail(connection: Connection, request_id: UUID, shards: int) -> Trail |
     return Trail(account, (partition, offset), shard, ledger_offset, waiting, skips, cancels)
 
 
-def read_pending(connection: Connection) -> list[PendingHour]:
-    """Everything that is pending, by hour (UTC), lane and channel."""
+def read_pending(connection: Connection, requester: str | None = None) -> list[PendingHour]:
+    """Everything that is pending, or what one requester asked for, by hour (UTC), lane and channel.
+
+    Reads all that is pending either way.
+    """
     count(connection, _READ_WHOLE)
     return [
         PendingHour(hour_ms, _LANES[lane], _channel(bit), requests, messages)
-        for hour_ms, lane, bit, requests, messages in rows(connection, _PENDING)
+        for hour_ms, lane, bit, requests, messages in rows(
+            connection, _PENDING, requester=requester
+        )
     ]
 
 
 def count_customers(connection: Connection) -> int:
     """How many customers are registered."""
     return int(rows(connection, _REGISTERED)[0][0])
+
+
+def _account(request_id: UUID, row: Sequence[Any], skips: Iterable[Skipped]) -> Account:
+    channels, lane, *rest = row
+    return Account(request_id, bits_to_channels(channels), _LANES[lane], tuple(skips), *rest)
 
 
 def _channel(bit: int) -> Channel:
