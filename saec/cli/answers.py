@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from saec.cli import output
 from saec.cli.errors import ExitCode
+from saec.contracts.instants import iso
 from saec.contracts.rejected import RejectedError
 from saec.contracts.status import RequestStatus, Status, decode_status
 from saec.kafka.follow import End, Follower
@@ -63,7 +63,7 @@ def as_dict(answer: RequestStatus, about: str | None = None) -> dict[str, Any]:
         "reason": None if answer.reason is None else answer.reason.value,
         "counts": dict(answer.counts),
         "detail": answer.detail,
-        "at": output.instant(answer.at_ms),
+        "at": iso(answer.at_ms),
     }
     return told if about is None else told | {"about": about}
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from saec.audit import MEANING, Audit, Finding, Kind, Report, Scope, Tally, audit
 from saec.cli import output
+from saec.contracts.instants import iso
 
 __all__ = ["Scope", "as_dict", "audit", "show", "write_csv"]
 
@@ -46,7 +47,7 @@ def _finding(one: Finding) -> dict[str, Any]:
         "campaign_id": one.campaign_id,
         "channel": None if one.channel is None else one.channel.value,
         "customer_id": one.customer_id,
-        "due_at": output.instant(one.due_ms),
+        "due_at": iso(one.due_ms),
         "places": [str(place) for place in one.places],
         "detail": one.detail,
     }
@@ -57,10 +58,10 @@ def as_dict(done: Audit, seconds: float, most: int) -> dict[str, Any]:
     report = done.report
     return {
         "reconciles": report.reconciles,
-        "as_of": output.instant(report.as_of_ms),
+        "as_of": iso(report.as_of_ms),
         "scope": {
-            "since": output.instant(report.scope.since_ms),
-            "until": output.instant(report.scope.until_ms),
+            "since": iso(report.scope.since_ms),
+            "until": iso(report.scope.until_ms),
             "campaign_id": report.scope.campaign_id,
             "requester": report.scope.requester,
         },
@@ -71,7 +72,7 @@ def as_dict(done: Audit, seconds: float, most: int) -> dict[str, Any]:
         "total": _tally(report.total),
         "by_channel": [{"channel": c.value, **_tally(t)} for c, t in report.by_channel.items()],
         "by_campaign": [{"campaign_id": c, **_tally(t)} for c, t in report.by_campaign.items()],
-        "by_hour": [{"hour": output.instant(h), **_tally(t)} for h, t in report.by_hour.items()],
+        "by_hour": [{"hour": iso(h), **_tally(t)} for h, t in report.by_hour.items()],
         "skipped": [asdict(one) for one in report.skipped],
         "gaps": [asdict(one) for one in report.gaps],
         "store": None
@@ -181,4 +182,4 @@ def _line(one: Finding) -> str:
 
 
 def _as_of(report: Report) -> str:
-    return str(output.instant(report.as_of_ms))
+    return iso(report.as_of_ms)

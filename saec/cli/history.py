@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from saec.accounts import PORTUGUESE
 from saec.cli import history_lines, output
 from saec.cli.errors import ExitCode
 from saec.cli.history_lines import places
 from saec.cli.instants import parse_past, wall_ms
-from saec.cli.status import PORTUGUESE, parse_id
+from saec.cli.status import parse_id
+from saec.contracts.instants import iso
 from saec.history import Story, story
 from saec.history.events import Event
 from saec.settings import load_settings
@@ -70,7 +72,7 @@ def as_dict(told: Story) -> dict[str, Any]:
 def _event(event: Event) -> dict[str, Any]:
     return {
         "event": event.name,
-        "at": output.instant(event.at_ms),
+        "at": iso(event.at_ms),
         **places(event.place),
         **history_lines.as_dict(event),
     }
@@ -100,7 +102,7 @@ def _show(told: Story, most_messages: int) -> None:
 
 
 def _lines(event: Event, most_messages: int) -> Iterator[str]:
-    at = output.instant(event.at_ms) or "–"
+    at = iso(event.at_ms) or "–"
     where = "" if event.place is None else f"  {event.place}"
     name = event.name.replace("_", " ")
     yield f"{at:<24}  {name:<14}  {history_lines.as_line(event)}{where}"

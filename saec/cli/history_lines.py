@@ -6,8 +6,9 @@ Invariant: the names of events and fields are stable; scripts rely on them.
 from collections.abc import Iterator
 from typing import Any, assert_never
 
-from saec.cli.output import counted, instant
+from saec.cli.output import counted
 from saec.contracts.events import Channel
+from saec.contracts.instants import iso
 from saec.history.events import (
     Answered,
     Asked,
@@ -64,8 +65,8 @@ def as_dict(event: Event) -> dict[str, Any]:
                 "campaign_id": event.campaign_id,
                 "channels": _names(event.channels),
                 "recipients": event.recipients,
-                "due_at": instant(event.due_at_ms),
-                "expires_at": instant(event.expires_at_ms),
+                "due_at": iso(event.due_at_ms),
+                "expires_at": iso(event.expires_at_ms),
             }
         case CancelAsked():
             return {"requester": event.requester}
@@ -133,8 +134,8 @@ def _asked(event: Asked) -> str:
     recipients = counted(event.recipients, "recipient")
     parts = [
         f"by {event.requester}: {', '.join(event.channels)} to {recipients}",
-        f"due {instant(event.due_at_ms)}",
-        None if event.expires_at_ms is None else f"expires {instant(event.expires_at_ms)}",
+        f"due {iso(event.due_at_ms)}",
+        None if event.expires_at_ms is None else f"expires {iso(event.expires_at_ms)}",
         None if event.campaign_id is None else f"campaign {event.campaign_id}",
     ]
     return ", ".join(part for part in parts if part)

@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -146,20 +145,6 @@ def counted(number: int, noun: str) -> str:
 def stdout_is_terminal() -> bool:
     """True when a person reads the result."""
     return sys.stdout.isatty()
-
-
-def instant(at_ms: int | None) -> str | None:
-    """An instant as ISO 8601 in UTC, to the millisecond.
-
-    A stranger's record may hold one that no calendar has: that is told in milliseconds.
-    """
-    if at_ms is None:
-        return None
-    try:
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
-        return f"{at_ms} ms"
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def printable(text: str) -> str:

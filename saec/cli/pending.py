@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
+from saec.accounts import hour_as_dict
 from saec.cli import output
+from saec.contracts.instants import iso
 from saec.settings import Settings, load_settings
 from saec.store import history, installation
 from saec.store.engine import open_engine, transaction
@@ -20,7 +22,7 @@ def pending_command(
     """
     hours = _read(load_settings())
     if as_json:
-        output.as_json([_as_dict(hour) for hour in hours])
+        output.as_json([hour_as_dict(hour) for hour in hours])
     elif not hours:
         output.line("Nothing is pending.")
     else:
@@ -41,14 +43,4 @@ def _read(settings: Settings) -> list[PendingHour]:
 
 
 def _hour(hour: PendingHour) -> str:
-    return str(output.instant(hour.hour_ms))[:16].replace("T", " ")
-
-
-def _as_dict(hour: PendingHour) -> dict[str, str | int | None]:
-    return {
-        "hour": output.instant(hour.hour_ms),
-        "lane": hour.lane.value,
-        "channel": hour.channel.value,
-        "requests": hour.requests,
-        "messages": hour.messages,
-    }
+    return iso(hour.hour_ms)[:16].replace("T", " ")

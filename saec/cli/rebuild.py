@@ -8,6 +8,7 @@ import typer
 from saec.cli import output
 from saec.cli.errors import ExitCode, InputError
 from saec.cli.instants import parse_past, wall_ms
+from saec.contracts.instants import iso
 from saec.errors import ConfigurationError, StoreUnavailableError
 from saec.recover.errors import RecoverError
 from saec.recover.rebuild import Choices, rebuild
@@ -107,12 +108,12 @@ def _tell(settings: Settings, report: Rebuilt, *, dry_run: bool) -> None:
         (topics.requests, report.requests_since_ms),
         (topics.ledger, report.ledger_since_ms),
     ):
-        since = "its beginning" if since_ms is None else output.instant(since_ms)
+        since = "its beginning" if since_ms is None else iso(since_ms)
         output.line(f"{topic} is kept from {since}.")
     if report.doubtful:
         output.line(
             f"At most {output.counted(report.doubtful, 'request')}, due from "
-            f"{output.instant(report.doubtful_from_ms)} to {output.instant(report.doubtful_to_ms)},"
+            f"{iso(report.doubtful_from_ms)} to {iso(report.doubtful_to_ms)},"
             " may have been dispatched without the ledger knowing it: see --presume-sent-before."
         )
     if dry_run:

@@ -1,24 +1,19 @@
 """`saec status`: where one request stands."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from saec.accounts import PORTUGUESE, as_dict
 from saec.cli import output
 from saec.cli.errors import ExitCode, InputError
 from saec.contracts.events import canonical_uuid
+from saec.contracts.instants import iso
 from saec.settings import Settings, load_settings
 from saec.store import history, installation
 from saec.store.engine import open_engine, transaction
-from saec.store.history import Account, State
-
-PORTUGUESE = {
-    State.SCHEDULED: "AGENDADA",
-    State.SENT: "ENVIADA",
-    State.CANCELLED: "CANCELADA",
-    State.NOT_SENT: "NÃO ENVIADA",
-}
+from saec.store.history import Account
 
 
 def status_command(
@@ -63,34 +58,6 @@ def _read(settings: Settings, request_id: UUID) -> Account | None:
         engine.dispose()
 
 
-def as_dict(account: Account) -> dict[str, Any]:
-    """An account, for JSON."""
-    return {
-        "request_id": str(account.request_id),
-        "state": account.state.value,
-        "state_pt": PORTUGUESE[account.state],
-        "requester": account.requester,
-        "campaign_id": account.campaign_id,
-        "channels": [channel.value for channel in account.channels],
-        "lane": account.lane.value,
-        "due_at": output.instant(account.due_at_ms),
-        "expires_at": output.instant(account.expires_at_ms),
-        "accepted_at": output.instant(account.accepted_at_ms),
-        "recipients": account.recipients,
-        "counts": {
-            "total": account.total,
-            "pending": account.pending,
-            "skipped": account.skipped,
-            "cancelled": account.cancelled,
-            "sent": account.sent,
-        },
-        "skips": [
-            {"channel": skip.channel.value, "reason": skip.reason, "messages": skip.messages}
-            for skip in account.skips
-        ],
-    }
-
-
 def _show(account: Account) -> None:
     output.line(f"{account.request_id}  {account.state} ({PORTUGUESE[account.state]})")
     told = {
@@ -98,8 +65,8 @@ def _show(account: Account) -> None:
         "campaign": account.campaign_id,
         "channels": ", ".join(account.channels),
         "lane": account.lane,
-        "due": output.instant(account.due_at_ms),
-        "expires": output.instant(account.expires_at_ms),
+        "due": iso(account.due_at_ms),
+        "expires": iso(account.expires_at_ms),
         "recipients": f"{account.recipients:,}",
     }
     for name, value in told.items():

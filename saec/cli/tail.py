@@ -16,6 +16,7 @@ from saec.cli.errors import InputError
 from saec.cli.instants import parse_past, wall_ms
 from saec.contracts.dispatch import DispatchMessage, decode_dispatch
 from saec.contracts.events import Channel
+from saec.contracts.instants import iso
 from saec.contracts.rejected import RejectedError
 from saec.contracts.status import decode_status
 from saec.kafka.follow import Beginning, End, Follower, Since, Start, read_whole
@@ -116,7 +117,7 @@ def _read(
         about = None if answer.request_id else _header(record, "ce_id")
         if as_json:
             return answers.as_dict(answer, about)
-        return f"{output.instant(answer.at_ms)}  {answers.as_line(answer, about)}"
+        return f"{iso(answer.at_ms)}  {answers.as_line(answer, about)}"
     message = decode_dispatch(record.value or b"")
     if as_json:
         return _as_dict(message, show_content=show_content)
@@ -126,7 +127,7 @@ def _read(
 def _refused(record: Incoming, *, show_content: bool) -> dict[str, Any]:
     """What was refused, where it stands, and how large it is; its key and value when asked."""
     told: dict[str, Any] = {
-        "at": output.instant(record.appended_at_ms),
+        "at": iso(record.appended_at_ms),
         "reason": _header(record, "saec-reason"),
         "detail": _header(record, "saec-detail"),
         "topic": _header(record, "saec-source-topic"),
@@ -176,9 +177,9 @@ def _as_dict(message: DispatchMessage, *, show_content: bool) -> dict[str, Any]:
         "requester": message.requester,
         "customer_id": message.customer_id,
         "channel": message.channel.value,
-        "due_at": output.instant(message.due_at_ms),
-        "dispatched_at": output.instant(message.dispatched_at_ms),
-        "expires_at": output.instant(message.expires_at_ms),
+        "due_at": iso(message.due_at_ms),
+        "dispatched_at": iso(message.dispatched_at_ms),
+        "expires_at": iso(message.expires_at_ms),
     }
     if show_content:
         told["address"] = message.address
@@ -201,7 +202,7 @@ def _body(body: bytes) -> dict[str, str]:
 def _as_line(message: DispatchMessage, *, show_content: bool) -> str:
     late_ms = message.dispatched_at_ms - message.due_at_ms
     parts = [
-        str(output.instant(message.dispatched_at_ms)),
+        iso(message.dispatched_at_ms),
         message.channel,
         f"customer {message.customer_id}" if message.customer_id else "everyone",
         f"request {message.request_id}",

@@ -1,10 +1,11 @@
-"""Instants as people write them, turned into epoch milliseconds.
+"""Instants as people write them, turned into epoch milliseconds and back.
 
 Invariant: an instant finer than a millisecond is rounded up, so nothing is ever early.
 """
 
 import re
 from datetime import UTC, datetime
+from typing import overload
 
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -29,6 +30,28 @@ def instant_ms(value: object) -> int:
     if not 0 <= instant <= MAX_MS:
         raise ValueError("not between 1970 and 9999; a number counts milliseconds")
     return instant
+
+
+@overload
+def iso(at_ms: int) -> str: ...
+
+
+@overload
+def iso(at_ms: None) -> None: ...
+
+
+def iso(at_ms: int | None) -> str | None:
+    """An instant as ISO 8601 in UTC, to the millisecond.
+
+    A stranger's record may hold one that no calendar has: that is told in milliseconds.
+    """
+    if at_ms is None:
+        return None
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return f"{at_ms} ms"
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _iso_ms(text: str) -> int:

@@ -5,7 +5,9 @@ before the first page, and that fits the filters, exactly once. The order is tha
 what a page costs depends neither on how many requests are stored nor on what fits.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,6 +18,7 @@ from saec.store.history import Account, State, read_accounts
 
 LOOKED_AT = 1_000
 """How many requests a page looks at, at most."""
+_ACCOUNTS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +85,30 @@ def read_page(
     limit: int,
     after: Cursor | None = None,
 ) -> Page:
-    """Up to `limit` accounts: the newest, or those before `after`. The caller opens a snapshot."""
-    # One more than is shown tells whether there is more. The state is known from an account only.
+    """The newest accounts, or the newest behind `after`; `limit` (1 or more) of them at most.
+
+    The caller opens a snapshot.
+    """
+    # One more than is shown tells that there is more. A state is known from the account only.
     most = limit + 1 if filters.state is None else LOOKED_AT
     looked_at = _look(connection, requester, filters, most, after or _NEWEST)
-    accounts = read_accounts(connection, [one.cursor.request_id for one in looked_at if one.fits])
-    wanted = [account for account in accounts if filters.state in {None, account.state}]
-    if len(wanted) > limit:
-        last = wanted[limit - 1]
-        return Page(tuple(wanted[:limit]), Cursor(last.accepted_at_ms, last.request_id))
+    fitting = [one.cursor.request_id for one in looked_at if one.fits]
+    accounts = tuple(islice(_in_state(connection, filters.state, fitting), limit + 1))
+    if len(accounts) > limit:
+        last = accounts[limit - 1]
+        return Page(accounts[:limit], Cursor(last.accepted_at_ms, last.request_id))
     more = looked_at and looked_at[-1].is_last
-    return Page(tuple(wanted), looked_at[-1].cursor if more else None)
+    return Page(accounts, looked_at[-1].cursor if more else None)
+
+
+def _in_state(
+    connection: Connection, state: State | None, ids: Sequence[UUID]
+) -> Iterator[Account]:
+    """The accounts in a state, or all of them; read as they are taken."""
+    for first in range(0, len(ids), _ACCOUNTS_AT_ONCE):
+        for account in read_accounts(connection, ids[first : first + _ACCOUNTS_AT_ONCE]):
+            if state in {None, account.state}:
+                yield account
 
 
 @dataclass(frozen=True, slots=True)
