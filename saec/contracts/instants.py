@@ -4,12 +4,13 @@ Invariant: an instant finer than a millisecond is rounded up, so nothing is ever
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import overload
 
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,18}))?"
 _ISO = re.compile(_LOCAL + r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))")
 _WITHOUT_ZONE = re.compile(_LOCAL)
@@ -48,8 +49,8 @@ def iso(at_ms: int | None) -> str | None:
     if at_ms is None:
         return None
     try:
-        at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    except (OverflowError, ValueError, OSError):
+        at = _EPOCH + timedelta(milliseconds=at_ms)  # a float of seconds is too coarse after 2106
+    except OverflowError:
         return f"{at_ms} ms"
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saec.contracts.instants import MAX_MS, instant_ms
+from saec.contracts.instants import MAX_MS, instant_ms, iso
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,24 @@ def test_never_early_and_less_than_a_millisecond_late(at: datetime, offset_min: 
     zoned = at.replace(tzinfo=timezone(timedelta(minutes=offset_min)))
     exact_us = (zoned - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert 0 <= instant_ms(zoned.isoformat()) * 1_000 - exact_us < 1_000
+
+
+@given(st.integers(0, MAX_MS))
+def test_what_is_written_is_read_as_the_same_instant(at_ms: int) -> None:
+    assert instant_ms(iso(at_ms)) == at_ms
+
+
+@pytest.mark.parametrize(
+    ("at_ms", "text"),
+    [
+        (1_796_126_400_000, "2026-12-01T12:00:00.000Z"),
+        (MAX_MS, "9999-12-31T23:59:59.999Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (MAX_MS + 1, f"{MAX_MS + 1} ms"),
+        (-(2**63), f"{-(2**63)} ms"),
+        (2**63 - 1, f"{2**63 - 1} ms"),
+        (None, None),
+    ],
+)
+def test_written_in_utc_or_told_in_milliseconds(at_ms: int | None, text: str | None) -> None:
+    assert iso(at_ms) == text

@@ -9,12 +9,24 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from saec.store import cancels, customers, history, inspection, pending, recovery, requests
+from saec.store import (
+    cancels,
+    customers,
+    history,
+    inspection,
+    listing,
+    pending,
+    recovery,
+    requests,
+)
 from saec.store.customers import CustomerRow
 from saec.store.engine import Connection, Engine, rows, transaction
+from saec.store.history import State
+from saec.store.listing import LOOKED_AT, Cursor, Filters
 from saec.store.pending import Room, Run, SkipRow
 from saec.store.requests import RequestRow
 from tests.store import million
@@ -25,6 +37,8 @@ ROOMY = 1_000_000_000
 # As dispatch and ingest have them at most.
 BATCH = 10_000
 INGESTED = 5_000
+# Accounts, as HTTP shows them.
+PAGE = 50
 # An index is three or four blocks high, and a row written is in each of them.
 BLOCKS_A_ROW_READ = 5
 BLOCKS_A_ROW_WRITTEN = 12
@@ -33,6 +47,11 @@ BLOCKS_A_ROW_WRITTEN = 12
 @pytest.fixture(scope="module")
 def full(migrated: Engine) -> Engine:
     """A million of everything."""
+    with transaction(migrated) as connection:
+        connection.exec_driver_sql(
+            "CREATE INDEX IF NOT EXISTS requests_newest_idx"
+            " ON requests (requester, accepted_at_ms, request_id)"
+        )
     million.fill(migrated)
     return migrated
 
@@ -188,7 +207,15 @@ def skip(connection: Connection) -> Act:
     return partial(pending.insert_skips, connection, skips)
 
 
+def a_page(filters: Filters, connection: Connection) -> Act:
+    """One from the middle of a million."""
+    behind = Cursor(0, UUID(int=1 << 127))
+    return partial(listing.read_page, connection, "plans", filters, PAGE, behind)
+
+
 KEY, SLICE, STORED = {"pending_pkey"}, {"pending_slice_idx"}, {"requests_pkey"}
+ACCOUNT = STORED | SLICE | {"cancels_request_id_idx", "skips_pkey"}
+NEWEST = {"requests_newest_idx"}
 CASES = {
     "next due": Case(
         lambda connection: partial(pending.next_due_ms, connection, range(SHARDS)), KEY, 2 * SHARDS
@@ -210,8 +237,14 @@ CASES = {
     ),
     "status": Case(
         lambda connection: partial(history.read_account, connection, request_id(7)),
-        {"requests_pkey", "pending_slice_idx", "cancels_request_id_idx", "skips_pkey"},
+        ACCOUNT,
         4,
+    ),
+    "accounts": Case(partial(of_requests, history.read_accounts, PAGE), ACCOUNT, 4 * PAGE),
+    "a page": Case(partial(a_page, Filters()), NEWEST | ACCOUNT, 5 * (PAGE + 1)),
+    "a page of a campaign": Case(partial(a_page, Filters(campaign_id="c")), NEWEST, LOOKED_AT),
+    "a page of a state": Case(
+        partial(a_page, Filters(state=State.CANCELLED)), NEWEST | ACCOUNT, 5 * LOOKED_AT
     ),
     "doctor": Case(lambda connection: partial(inspection.read_shards, connection), KEY, 0),
     "known to a recovery": Case(
@@ -250,6 +283,7 @@ def test_rows_are_come_by_through_their_index(connection: Connection, case: Case
 DROPPED = {
     "pending_pkey": "ALTER TABLE pending DROP CONSTRAINT pending_pkey",
     "pending_slice_idx": "DROP INDEX pending_slice_idx",
+    "requests_newest_idx": "DROP INDEX requests_newest_idx",
     "requests_pkey": "ALTER TABLE requests DROP CONSTRAINT requests_pkey",
     "customers_pkey": "ALTER TABLE customers DROP CONSTRAINT customers_pkey",
     "cancels_request_id_idx": "DROP INDEX cancels_request_id_idx",
