@@ -240,18 +240,20 @@ CASES = {
         ACCOUNT,
         4,
     ),
-    "accounts": Case(partial(of_requests, history.read_accounts, PAGE), ACCOUNT, 4 * PAGE),
-    "a page": Case(partial(a_page, Filters()), NEWEST | ACCOUNT, 5 * (PAGE + 1)),
-    "a page of a campaign": Case(partial(a_page, Filters(campaign_id="c")), NEWEST, LOOKED_AT),
-    "a page of a state": Case(
-        partial(a_page, Filters(state=State.CANCELLED)), NEWEST | ACCOUNT, 5 * LOOKED_AT
-    ),
     "doctor": Case(lambda connection: partial(inspection.read_shards, connection), KEY, 0),
     "known to a recovery": Case(
         partial(of_requests, recovery.known_requests, INGESTED), STORED, INGESTED
     ),
     "sizes for a recovery": Case(
         partial(of_requests, recovery.slice_sizes, INGESTED), SLICE, INGESTED
+    ),
+}
+LISTS = {
+    "accounts": Case(partial(of_requests, history.read_accounts, PAGE), ACCOUNT, 4 * PAGE),
+    "a page": Case(partial(a_page, Filters()), NEWEST | ACCOUNT, 5 * (PAGE + 1)),
+    "a page of a campaign": Case(partial(a_page, Filters(campaign_id="c")), NEWEST, LOOKED_AT),
+    "a page of a state": Case(
+        partial(a_page, Filters(state=State.CANCELLED)), NEWEST | ACCOUNT, 5 * LOOKED_AT
     ),
 }
 WRITES = {
@@ -275,7 +277,7 @@ def checked(connection: Connection, case: Case) -> None:
     )
 
 
-@pytest.mark.parametrize("case", [*CASES.values(), *WRITES.values()], ids=[*CASES, *WRITES])
+@pytest.mark.parametrize("case", (CASES | LISTS | WRITES).values(), ids=CASES | LISTS | WRITES)
 def test_rows_are_come_by_through_their_index(connection: Connection, case: Case) -> None:
     checked(connection, case)
 
@@ -296,5 +298,14 @@ def test_a_missing_index_is_noticed(connection: Connection, case: Case) -> None:
     """The test above can fail."""
     for index in case.indexes:
         connection.exec_driver_sql(DROPPED[index])
+    with pytest.raises(AssertionError):
+        checked(connection, case)
+
+
+@pytest.mark.parametrize("case", LISTS.values(), ids=LISTS)
+def test_a_list_without_its_index_is_noticed(connection: Connection, case: Case) -> None:
+    """Only the index that it begins with: without the others each row would read a whole table."""
+    (first,) = case.indexes & NEWEST or STORED
+    connection.exec_driver_sql(DROPPED[first])
     with pytest.raises(AssertionError):
         checked(connection, case)
