@@ -15,6 +15,7 @@ from saec.cli import output
 from saec.cli.errors import Commands, ExitCode, InputError
 from saec.cli.instants import parse_coming
 from saec.contracts.events import Id
+from saec.contracts.instants import iso
 from saec.keys import Scope, is_key_id, new_key
 from saec.settings import load_settings
 from saec.store import installation
@@ -146,7 +147,7 @@ def revoke_command(
     else:
         output.line(
             f"Key {key_id} of {row.requester} ({row.name}) is revoked since "
-            f"{output.instant(row.revoked_at_ms)}. Running endpoints refuse it within "
+            f"{iso(row.revoked_at_ms)}. Running endpoints refuse it within "
             f"{NOTICED_S} s of that."
         )
 
@@ -192,7 +193,7 @@ def _cells(row: KeyRow, at_ms: int) -> tuple[str | int | None, ...]:
 
 
 def _minute(at_ms: int | None) -> str | None:
-    return None if at_ms is None else str(output.instant(at_ms))[:16].replace("T", " ")
+    return None if at_ms is None else str(iso(at_ms))[:16].replace("T", " ")
 
 
 def _as_dict(row: KeyRow, at_ms: int) -> dict[str, Any]:
@@ -202,8 +203,8 @@ def _as_dict(row: KeyRow, at_ms: int) -> dict[str, Any]:
         "requester": row.requester,
         "scopes": row.scopes,
         "rate": row.rate,
-        "created_at": output.instant(row.created_at_ms),
-        "expires_at": output.instant(row.expires_at_ms),
-        "revoked_at": output.instant(row.revoked_at_ms),
+        "created_at": iso(row.created_at_ms),
+        "expires_at": iso(row.expires_at_ms),
+        "revoked_at": iso(row.revoked_at_ms),
         "state": row.state(at_ms),
     }

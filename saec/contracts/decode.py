@@ -28,7 +28,13 @@ from saec.contracts.rejected import RejectedError
 from saec.contracts.wording import in_words
 from saec.errors import Reason
 
-__all__ = ["EVENTS_IN_JSON", "RejectedError", "decode_customer", "decode_request"]
+__all__ = [
+    "EVENTS_IN_JSON",
+    "RejectedError",
+    "decode_customer",
+    "decode_request",
+    "request_of_json",
+]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _Fields = dict[str, Any]
@@ -66,6 +72,18 @@ def decode_request(
 ) -> ScheduleRequested | CancelRequested:
     """The event in a record of the requests topic. Raises RejectedError, and nothing else."""
     name, fields = _read(value, headers, max_bytes, _REQUESTS)
+    return _request_of(name, fields)
+
+
+def request_of_json(fields: dict[str, Any]) -> ScheduleRequested | CancelRequested:
+    """The event in a JSON object of the requests topic that was parsed already; takes it apart.
+
+    Raises RejectedError, and nothing else.
+    """
+    return _request_of(*_of_json(fields, _REQUESTS))
+
+
+def _request_of(name: str, fields: _Fields) -> ScheduleRequested | CancelRequested:
     try:
         return _validate(_REQUESTS[name], fields)
     except RejectedError as rejected:
@@ -107,7 +125,10 @@ def _read(
         raise RejectedError(Reason.VALUE_TOO_LARGE, f"more than {max_bytes} bytes")
     if content_kind(headers, value) is ContentKind.AVRO:
         return avro.decode_single(value, names)
-    fields = parse_object(value)
+    return _of_json(parse_object(value), names)
+
+
+def _of_json(fields: _Fields, names: Mapping[str, Any]) -> tuple[str, _Fields]:
     type_ = fields.pop("type", None)
     name = EVENTS_IN_JSON.get(type_) if isinstance(type_, str) else None
     if name is None or name not in names:

@@ -19,6 +19,7 @@ __all__ = [
     "Connection",
     "Engine",
     "StoreConflictError",
+    "bound",
     "count",
     "open_engine",
     "rows",
@@ -126,6 +127,11 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
                 "run `saec init` and all processes from one release"
             ) from None
         raise StoreUnavailableError(_describe(error)) from None
+
+
+def bound(connection: Connection, most_s: int) -> None:
+    """Let no statement of this transaction take longer than `most_s` seconds."""
+    count(connection, f"SET LOCAL statement_timeout = '{most_s}s'")
 
 
 def rows(connection: Connection, sql: str, **parameters: Any) -> list[Any]:

@@ -1,0 +1,102 @@
+"""What the handlers work with, and how a request or a cancel is put to SAEC.
+
+Invariant: nothing counts as published that Kafka has not acknowledged.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from saec.contracts.headers import traceparent as valid_traceparent
+from saec.contracts.status import RequestStatus
+from saec.http.answers import Answers
+from saec.http.keyring import Holder, Keyring
+from saec.http.questions import Question
+from saec.kafka.async_producer import Appended, AsyncProducer
+from saec.kafka.records import Outgoing
+from saec.settings import Settings
+from saec.store.engine import Engine, bound, transaction
+
+KEY_HEADER = "saec-key"
+"""Names the API key in the record, by its id: a trail that lasts as long as the topic."""
+_READERS = 4  # as many as the engine has connections
+_READ_S = 5
+_BULKS = 8
+_SMALL_BYTES = 32_768
+_Read = TypeVar("_Read")
+_Made = TypeVar("_Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The parts of a running endpoint."""
+
+    settings: Settings
+    producer: AsyncProducer
+    answers: Answers
+    keyring: Keyring
+    reader: "Reader"
+    bulks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_BULKS))
+    # A large body takes up to a second: the event loop goes on meanwhile.
+    validators: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "valid"))
+
+    def record(self, question: Question, holder: Holder, traceparent: str | None) -> Outgoing:
+        """What to publish. A `traceparent` that is not valid is left out."""
+        headers = [("content-type", b"application/json"), (KEY_HEADER, holder.key.key_id.encode())]
+        trace = [("traceparent", (traceparent or "").encode())]
+        if valid_traceparent(trace) is not None:
+            headers += trace
+        topic = self.settings.topics.requests
+        return Outgoing(topic, question.value, question.request_id.encode(), headers)
+
+    async def ask(
+        self, request_id: str, record: Outgoing, wait_s: float
+    ) -> tuple[Appended, RequestStatus | None]:
+        """Publish, and wait for the answer for up to `wait_s` seconds; None: it did not come.
+
+        Raises:
+            BrokerUnavailableError: not acknowledged.
+        """
+        with self.answers.expecting(request_id) as expected:
+            appended = await self.producer.publish(record)
+            try:
+                async with asyncio.timeout(wait_s):
+                    return appended, await expected.to(appended)
+            except TimeoutError:
+                return appended, None
+
+    async def validated(self, make: Callable[..., _Made], body: bytes, *args: Any) -> _Made:
+        """What `make` makes of a body and `args`."""
+        if len(body) <= _SMALL_BYTES:
+            return make(body, *args)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.validators, partial(make, body, *args))
+
+
+class Reader:
+    """Reads PostgreSQL, beside the event loop."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(_READERS, "reader")
+
+    async def read(self, read: Callable[..., _Read], *args: Any) -> _Read:
+        """What `read` finds, given a connection and `args`, in one snapshot and within 5 s.
+
+        Raises:
+            StoreUnavailableError: no answer, or not in time.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(self._read, read, args))
+
+    def close(self) -> None:
+        """Wait for nobody."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, read: Callable[..., _Read], args: Sequence[Any]) -> _Read:
+        with transaction(self._engine, snapshot=True) as connection:
+            bound(connection, _READ_S)
+            return read(connection, *args)

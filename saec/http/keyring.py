@@ -1,0 +1,139 @@
+"""Who asks, and whether they may.
+
+Owns the API keys as they were last read from PostgreSQL. Invariant: a key that was revoked or has
+expired is refused within `FRESH_S` seconds while PostgreSQL answers; while it does not, the keys
+that were known stay good, so that requests are still taken.
+"""
+
+from asyncio import Lock
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from aiolimiter import AsyncLimiter
+from starlette.requests import Request
+
+from saec.clock import Clock
+from saec.errors import StoreUnavailableError
+from saec.http.problems import Code, Problem, unauthenticated, unavailable
+from saec.keys import Scope, matches, parse
+from saec.store.keys import KeyRow
+
+FRESH_S = 2.0
+_UNKNOWN_AGAIN_S = 1.0
+_HOW = "send `Authorization: Bearer saec_…`; `saec keys add` makes a key"
+
+
+@dataclass(slots=True)
+class Holder:
+    """A key in use: whose it is, what it may do, and how much of it has been used."""
+
+    key: KeyRow
+    limiter: AsyncLimiter = field(repr=False)
+    at_a_time: int = 0
+
+    @property
+    def requester(self) -> str:
+        """The one in whose name it acts."""
+        return self.key.requester
+
+
+class Keyring:
+    """The keys. `load` reads those that are usable, in whatever way it likes."""
+
+    def __init__(
+        self,
+        load: Callable[[], Awaitable[Sequence[KeyRow]]],
+        clock: Clock,
+        default_rate: int,
+        most_at_a_time: int,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._default_rate = default_rate
+        self._most_at_a_time = most_at_a_time
+        self._holders: dict[str, Holder] = {}
+        self._loaded_s: float | None = None
+        self._loading = Lock()
+
+    async def refresh(self) -> None:
+        """Read the keys again. Raises StoreUnavailableError."""
+        async with self._loading:
+            self._holders = {row.key_id: self._holder(row) for row in await self._load()}
+            self._loaded_s = self._clock.monotonic_s()
+
+    @asynccontextmanager
+    async def admitted(self, request: Request, *scopes: Scope) -> AsyncIterator[Holder]:
+        """Who asks; within the block they have one request more under way.
+
+        They must have one of `scopes`, and a request left of their rate.
+
+        Raises:
+            Problem: 401, 403 or 429; or 503 for a key that would have to be looked up.
+        """
+        holder = await self._identified(request)
+        if not any(scope in holder.key.scopes for scope in scopes):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                Code.SCOPE_MISSING,
+                f"the API key has not the scope {' or '.join(scopes)}",
+            )
+        if not holder.limiter.has_capacity():
+            raise _too_many(f"more than {holder.limiter.max_rate:.0f} requests a second")
+        if holder.at_a_time >= self._most_at_a_time:  # else others would not be served
+            raise _too_many(f"more than {self._most_at_a_time} requests at a time")
+        await holder.limiter.acquire()
+        holder.at_a_time += 1
+        try:
+            yield holder
+        finally:
+            holder.at_a_time -= 1
+
+    async def _identified(self, request: Request) -> Holder:
+        key_id, secret = _bearer(request)
+        holder = self._holders.get(key_id)
+        if holder is None and self._is_old():
+            await self._look_again()
+            holder = self._holders.get(key_id)
+        if holder is None or not matches(secret, holder.key.secret_hash):
+            raise unauthenticated("the API key is unknown, was revoked or has expired")
+        return holder
+
+    def _is_old(self) -> bool:
+        """Whether a key that was added just now may be missing; asked for rarely, if at all."""
+        return (
+            self._loaded_s is None or self._clock.monotonic_s() - self._loaded_s > _UNKNOWN_AGAIN_S
+        )
+
+    async def _look_again(self) -> None:
+        try:
+            await self.refresh()
+        except StoreUnavailableError:
+            raise unavailable(
+                Code.POSTGRESQL_UNAVAILABLE, "the API key cannot be looked up now"
+            ) from None
+
+    def _holder(self, row: KeyRow) -> Holder:
+        """The same as before where it is known: what was used of its rate stays used."""
+        known = self._holders.get(row.key_id)
+        if known is not None and known.key.rate == row.rate:
+            known.key = row
+            return known
+        return Holder(row, AsyncLimiter(row.rate or self._default_rate, 1))
+
+
+def _bearer(request: Request) -> tuple[str, str]:
+    given = request.headers.getlist("authorization")
+    if len(given) != 1:
+        raise unauthenticated(f"not one Authorization header: {_HOW}")
+    scheme, _, text = given[0].partition(" ")
+    parsed = parse(text.strip()) if scheme.lower() == "bearer" else None
+    if parsed is None:
+        raise unauthenticated(f"not an API key: {_HOW}")
+    return parsed
+
+
+def _too_many(detail: str) -> Problem:
+    headers = {"Retry-After": "1"}
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, Code.TOO_MANY_REQUESTS, detail, headers)

@@ -1,0 +1,81 @@
+"""The audit trail: one line of the log for each change that was asked for.
+
+Invariant: a line names the key, the requester, the request and the outcome, and nothing of the
+content. Whatever ends a change is told, as the code that the caller sees.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import structlog
+from starlette.requests import Request
+
+from saec.contracts.rejected import RejectedError
+from saec.errors import BrokerUnavailableError
+from saec.http.keyring import Holder
+from saec.http.problems import Problem, kafka_unavailable, of_rejected
+from saec.kafka.async_producer import Appended
+
+PUBLISHED = "published"
+
+_log = structlog.get_logger("saec.http")
+
+
+@dataclass(slots=True)
+class Change:
+    """A change on its way: what is known of it so far."""
+
+    action: str
+    request_id: str | None = None
+    record: Appended | None = None
+    outcome: str = PUBLISHED
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What one caller asks for. `client` is their address, if it is known."""
+
+    holder: Holder
+    client: str | None
+
+    @classmethod
+    def of(cls, holder: Holder, request: Request) -> "Trail":
+        """The trail of a request by HTTP."""
+        return cls(holder, request.client.host if request.client else None)
+
+    @contextmanager
+    def change(self, action: str, request_id: str | None = None) -> Iterator[Change]:
+        """Within the block a change is tried; it is told at the end, however that comes.
+
+        Raises:
+            Problem: in place of what SAEC refused, or Kafka did not acknowledge.
+        """
+        change = Change(action, request_id)
+        try:
+            yield change
+        except RejectedError as error:
+            problem = of_rejected(error, change.request_id)
+        except BrokerUnavailableError:
+            problem = kafka_unavailable(change.request_id)
+        except Problem as error:
+            problem = error
+        else:
+            self.tell(change)
+            return
+        change.outcome = problem.code
+        self.tell(change)
+        raise problem from None
+
+    def tell(self, change: Change) -> None:
+        """Write the line."""
+        _log.info(
+            "change",
+            action=change.action,
+            outcome=change.outcome,
+            request_id=change.request_id,
+            record=change.record and str(change.record),
+            key=self.holder.key.key_id,
+            requester=self.holder.requester,
+            client=self.client,
+        )
