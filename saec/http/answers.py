@@ -33,6 +33,7 @@ class Expected:
     def __init__(self) -> None:
         self._said: dict[str, RequestStatus] = {}
         self._came = asyncio.Event()
+        self._given_up = False
 
     def add(self, about: str, answer: RequestStatus) -> None:
         """Take in an answer; `about` is the record that it answers."""
@@ -41,18 +42,16 @@ class Expected:
 
     def give_up(self) -> None:
         """There will be none."""
+        self._given_up = True
         self._came.set()
 
     async def to(self, record: Appended) -> RequestStatus | None:
         """The answer to this record, however long it takes; None: given up."""
         about = str(record)
-        while about not in self._said:
-            before = len(self._said)
+        while about not in self._said and not self._given_up:
             self._came.clear()
             await self._came.wait()
-            if len(self._said) == before:
-                return None
-        return self._said[about]
+        return self._said.get(about)
 
 
 class Answers:
@@ -91,6 +90,8 @@ class Answers:
         key, one = request_id.encode(), Expected()
         waiting = self._expected.setdefault(key, [])
         waiting.append(one)
+        if self._stop.is_set():
+            one.give_up()
         try:
             yield one
         finally:
