@@ -48,6 +48,7 @@ PAGES = sorted(
 # Variables that are no settings of the processes.
 OTHER_VARIABLES = {
     *("SAEC_CACHE_DIR", "SAEC_MAVEN_URL"),
+    *("SAEC_HTTP_URL", "SAEC_API_KEY"),
     *("SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN", "SAEC_TEST_EXAMPLES"),
 }
 
