@@ -1,8 +1,8 @@
 """A requester's requests, newest first, a page at a time.
 
-Invariant: whoever follows `Page.next` from the first page to None gets each request that was stored
-before the first page, and that fits the filters, exactly once. The order is that of an index, so
-what a page costs depends neither on how many requests are stored nor on what fits.
+Invariant: whoever follows `Page.next` to None gets each request that was stored before the first
+page, and fits when it is looked at, exactly once; one stored meanwhile comes once or not at all.
+Pages read an index in its order and not far, so they cost the same however many requests there are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,7 +38,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last request that was looked at: the next page begins with the one before it."""
+    """The last request that was looked at: the next page begins behind it."""
 
     accepted_at_ms: int
     request_id: UUID
@@ -48,7 +48,8 @@ class Cursor:
 class Page:
     """Accounts, newest first; `next` is None when nothing older is stored.
 
-    With filters a page may hold few accounts or none, and yet have a `next`.
+    A page looks at `LOOKED_AT` requests at most: when few of them fit, it holds few accounts or
+    none, and yet has a `next`.
     """
 
     accounts: tuple[Account, ...]
