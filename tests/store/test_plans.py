@@ -47,11 +47,6 @@ BLOCKS_A_ROW_WRITTEN = 12
 @pytest.fixture(scope="module")
 def full(migrated: Engine) -> Engine:
     """A million of everything."""
-    with transaction(migrated) as connection:
-        connection.exec_driver_sql(
-            "CREATE INDEX IF NOT EXISTS requests_newest_idx"
-            " ON requests (requester, accepted_at_ms, request_id)"
-        )
     million.fill(migrated)
     return migrated
 
