@@ -127,6 +127,8 @@ def revoke_command(
 ) -> None:
     """Revoke a key, for ever: running endpoints refuse it within 5 s.
 
+    An endpoint that does not reach PostgreSQL refuses it when it does again.
+
     What it scheduled stays scheduled. Revoking it again changes nothing.
 
     Example: `saec keys revoke 0123456789ab`
