@@ -82,14 +82,14 @@ def _refuse(reason: Reason, kind: str) -> PydanticCustomError:
     return PydanticCustomError(reason.value, kind)
 
 
-_CANONICAL = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CANONICAL_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def canonical_uuid(value: object) -> UUID:
     """The UUID of its canonical text, lowercase with hyphens. Raises ValueError otherwise."""
     if isinstance(value, UUID):
         return value
-    if not isinstance(value, str) or not _CANONICAL.fullmatch(value):
+    if not isinstance(value, str) or not CANONICAL_UUID.fullmatch(value):
         raise ValueError("not a canonical UUID")
     return UUID(value)
 

@@ -42,7 +42,7 @@ class Code(StrEnum):
     TOO_BUSY = "too_busy"
 
 
-_TITLES = {
+TITLES = {
     Code.INVALID_HTTP: "Not HTTP as it is expected",
     Code.INVALID_PARAMETER: "A parameter is not valid",
     Code.UNAUTHENTICATED: "No valid API key",
@@ -61,7 +61,7 @@ _TITLES = {
     Code.POSTGRESQL_UNAVAILABLE: "PostgreSQL does not answer",
     Code.TOO_BUSY: "More than is taken at a time",
 }
-_REFUSED = "The request was refused"
+REFUSED = "The request was refused"
 _UNREADABLE = frozenset(
     {
         Reason.EMPTY_VALUE,
@@ -99,7 +99,7 @@ class Problem(SaecError):  # noqa: N818 - the RFC's word
     @property
     def body(self) -> bytes:
         """As JSON."""
-        title = _TITLES[self.code] if isinstance(self.code, Code) else _REFUSED
+        title = TITLES[self.code] if isinstance(self.code, Code) else REFUSED
         told = {
             "type": f"{_TYPE}{self.code}",
             "title": title,
