@@ -6,11 +6,10 @@ that SAEC did not expect is logged without a word of what was sent.
 
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 import structlog
-from fastapi import FastAPI, Query
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -24,8 +23,8 @@ from saec.http.bodies import JSON, media_type
 from saec.http.boundary import Boundary
 from saec.http.bulk import schedule_many
 from saec.http.endpoint import Endpoint
-from saec.http.problems import Code, Problem, invalid_parameter, unavailable
-from saec.http.reading import Pending, Wanted
+from saec.http.problems import Code, Problem, unavailable
+from saec.http.reading import Pending
 
 DOCS = "/docs"
 _log = structlog.get_logger("saec.http")
@@ -64,8 +63,8 @@ def _route(app: FastAPI, endpoint: Endpoint) -> None:
     ]
 
     @app.get("/v1/requests")
-    async def many(request: Request, wanted: Annotated[Wanted, Query()]) -> Response:
-        return await reading.many(endpoint, request, wanted)
+    async def many(request: Request) -> Response:
+        return await reading.many(endpoint, request)
 
     @app.get("/v1/requests/{request_id}")
     async def one(request: Request, request_id: str) -> Response:
@@ -99,14 +98,6 @@ def _methods(request: Request) -> set[str]:
     return {method for route in here for method in route.methods or ()}
 
 
-async def _invalid(_: Request, error: RequestValidationError) -> Response:
-    """Names the parameters of ours that are wrong, never what was given for them."""
-    known = set(Wanted.model_fields)
-    wrong = [(str(found["loc"][-1]), str(found["msg"])) for found in error.errors()]
-    told = [f"{name}: {why}" if name in known else "an unknown parameter" for name, why in wrong]
-    return invalid_parameter("; ".join(dict.fromkeys(told))).response
-
-
 async def _store_is_away(_: Request, _error: StoreUnavailableError) -> Response:
     detail = "PostgreSQL does not answer, or not in time; what is stored cannot be read now"
     return unavailable(Code.POSTGRESQL_UNAVAILABLE, detail).response
@@ -124,7 +115,6 @@ async def _unexpected(_: Request, _error: Exception) -> Response:
 _HANDLERS: dict[Any, _Handler] = {
     Problem: _problem,
     HTTPException: _http_error,
-    RequestValidationError: _invalid,
     StoreUnavailableError: _store_is_away,
     ClientDisconnect: _caller_is_gone,
     Exception: _unexpected,

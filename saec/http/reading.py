@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -89,9 +89,10 @@ async def one(endpoint: Endpoint, request: Request, request_id: str) -> Response
         return json_response(told)
 
 
-async def many(endpoint: Endpoint, request: Request, wanted: Wanted) -> Response:
+async def many(endpoint: Endpoint, request: Request) -> Response:
     """GET /v1/requests."""
     async with endpoint.keyring.admitted(request, *_READ) as holder:
+        wanted = _wanted(request)
         requester = wanted.requester or holder.requester
         if not _may_see(holder, requester):
             raise Problem(
@@ -133,6 +134,17 @@ class Pending:
 def _read_one(connection: Connection, request_id: UUID) -> tuple[Account, list[CancelRow]] | None:
     account = history.read_account(connection, request_id)
     return None if account is None else (account, read_answers(connection, [request_id]))
+
+
+def _wanted(request: Request) -> Wanted:
+    """The parameters. The error names those of ours that are wrong, never what was given."""
+    try:
+        return Wanted.model_validate(dict(request.query_params))
+    except ValidationError as invalid:
+        wrong = [(str(found["loc"][-1]), found["msg"]) for found in invalid.errors()]
+    known = Wanted.model_fields
+    told = [f"{name}: {why}" if name in known else "an unknown parameter" for name, why in wrong]
+    raise invalid_parameter("; ".join(dict.fromkeys(told)))
 
 
 def _may_see(holder: Holder, requester: str) -> bool:

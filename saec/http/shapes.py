@@ -32,6 +32,13 @@ from saec.store.history import State
 
 Schema = dict[str, Any]
 
+# Not every language knows these names in a pattern.
+_CHARACTERS = {
+    r"\p{Cc}": r"\u0000-\u001f\u007f-\u009f",
+    r"\p{Zl}": r"\u2028",
+    r"\p{Zp}": r"\u2029",
+    r"\p{Z}": r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+}
 _NULL: Schema = {"type": "null"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -61,7 +68,10 @@ def values(of: Iterable[StrEnum]) -> Schema:
 
 def text_of(type_: Any) -> Schema:
     """A text with the bounds of a type of saec.contracts.events."""
-    return TypeAdapter(type_).json_schema()
+    schema = TypeAdapter(type_).json_schema()
+    for name, characters in _CHARACTERS.items():
+        schema["pattern"] = schema["pattern"].replace(name, characters)
+    return schema
 
 
 def moment(description: str) -> Schema:
