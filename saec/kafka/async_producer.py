@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
@@ -49,7 +50,7 @@ class AsyncProducer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
-        self._told: deque[tuple[_Promise, Appended | KafkaError]] = deque()
+        self._told: deque[tuple[_Promise, Appended | KafkaError, _Served]] = deque()
         self._waking = False
         self._away = False
         self._probing = False
@@ -79,22 +80,23 @@ class AsyncProducer:
 
     async def _deliver(self, record: Outgoing) -> Appended:
         promise: _Promise = self._loop.create_future()
+        producer = self._producer
+        if producer is None:
+            raise BrokerUnavailableError("the producer is closed")
 
         def told(error: KafkaError | None, message: Any) -> None:
             where = error or Appended(message.topic(), message.partition(), message.offset())
-            self._told.append((promise, where))
+            self._told.append((promise, where, producer))
             if not self._waking:  # one wake-up for all that is told together
                 self._waking = True
                 self._loop.call_soon_threadsafe(self._hear)
 
-        if self._producer is None:
-            raise BrokerUnavailableError("the producer is closed")
         try:
-            self._producer.produce(record, told)
+            producer.produce(record, told)
         except BufferError:
             raise BrokerUnavailableError("too much is waiting for Kafka") from None
         except KafkaException as error:
-            self._failed(error.args[0])
+            self._failed(error.args[0], producer)
             raise BrokerUnavailableError(f"Kafka: {error.args[0].str()}") from None
         return await promise
 
@@ -102,11 +104,11 @@ class AsyncProducer:
         """In the event loop: keep the promises of what was told meanwhile."""
         self._waking = False  # before looking: what is told from here on wakes again
         while self._told:
-            promise, where = self._told.popleft()
+            promise, where, producer = self._told.popleft()
             if isinstance(where, Appended):
                 self._away = False
             else:
-                self._failed(where)
+                self._failed(where, producer)
             if promise.done():
                 continue
             if isinstance(where, Appended):
@@ -114,12 +116,15 @@ class AsyncProducer:
             else:
                 promise.set_exception(BrokerUnavailableError(f"Kafka: {where.str()}"))
 
-    def _failed(self, error: KafkaError) -> None:
+    def _failed(self, error: KafkaError, producer: "_Served") -> None:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return  # of this record alone
         self._away = True
-        if error.fatal() and self._producer is not None:
+        is_spent = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - a public name
+        if is_spent and producer is self._producer:
             # It never recovers. Nothing depends on the order of two records of different callers.
-            spent, self._producer = self._producer, _Served(self._settings)
-            threading.Thread(target=spent.close, daemon=True).start()
+            self._producer = _Served(self._settings)
+            threading.Thread(target=producer.close, daemon=True).start()
 
 
 class _Served:
@@ -147,7 +152,8 @@ class _Served:
 
     def close(self) -> None:
         """Wait for what is queued, within 5 s; what is left is told as failed."""
-        self._producer.flush(_CLOSE_S)
+        with suppress(KafkaException):  # that it is spent
+            self._producer.flush(_CLOSE_S)
         self._producer.purge()
         self._stopping = True
         self._thread.join()
@@ -155,4 +161,6 @@ class _Served:
 
     def _poll(self) -> None:
         while not self._stopping:
-            self._producer.poll(_POLL_S)
+            # That it is spent is raised here once, and told of every record as well.
+            with suppress(KafkaException):
+                self._producer.poll(_POLL_S)
