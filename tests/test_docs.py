@@ -31,6 +31,13 @@ from saec.contracts.events import (
 from saec.contracts.status import Status
 from saec.doctor import examine
 from saec.errors import Reason
+from saec.http.bodies import PAUSE_S, STREAM_S, WHOLE_S
+from saec.http.bulk import MOST_LINES
+from saec.http.preferences import LONGEST_WAIT_S
+from saec.http.problems import status_of
+from saec.http.protocol import HEAD_S, MOST_HEAD_BYTES
+from saec.http.replies import STATUSES
+from saec.http.shapes import REASONS
 from saec.settings import Settings, Topics
 from saec.store.tables import metadata
 
@@ -38,6 +45,7 @@ ROOT = Path(__file__).parent.parent
 README, LEIA_ME = ROOT / "README.md", ROOT / "README.pt-BR.md"
 READMES = (README, LEIA_ME)
 ANSWERS, ARCHITECTURE = ROOT / "docs/answers.md", ROOT / "docs/architecture.md"
+HTTP = ROOT / "docs/http.md"
 DOCTOR = ROOT / "docs/doctor.md"
 IGNORED = {"node_modules", "dist"}
 PAGES = sorted(
@@ -236,6 +244,38 @@ def test_every_check_of_the_doctor_is_described_and_no_other() -> None:
     described = re.findall(r"`(\w+)`", " ".join(cells))
     checks = [*examine.FIRST, *examine.KAFKA, *examine.STORE, *examine.BOTH]
     assert sorted(described) == sorted(checks)
+
+
+def test_every_code_of_http_is_described_with_its_status() -> None:
+    table = text_of(HTTP).partition("## What to do with each code")[2].partition("\n## ")[0]
+    described = re.findall(r"^\| `(\w+)` \| (\d+) \| .+ \|$", table, re.MULTILINE)
+    assert {code: int(status) for code, status in described} == STATUSES
+
+
+def test_statuses_of_reasons_are_those_of_the_code() -> None:
+    told = text_of(HTTP).partition("with these statuses:")[2].partition("\n")[0]
+    by_status = {
+        int(status): set(re.findall(r"`(\w+)`", codes))
+        for status, codes in re.findall(r"(\d{3}) for ((?:[^;.]|\.\w)+)", told)
+    }
+    others = by_status.popitem()
+    assert others == (422, set())
+    for reason in REASONS:
+        assert reason in by_status.get(int(status_of(reason)), {reason}), reason
+    for status, codes in by_status.items():
+        assert {int(status_of(Reason(code))) for code in codes} == {status}
+
+
+def test_limits_of_http_are_those_of_the_code() -> None:
+    table = text_of(HTTP).partition("## Limits")[2].partition("\n## ")[0]
+    shown = set(re.findall(r"[0-9]+(?:,[0-9]{3})*", table))
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
+    numbers = {
+        *(settings[name] for name in ("max_request_bytes", "http_rate", "http_connections")),
+        *(MOST_LINES, MOST_HEAD_BYTES, LONGEST_WAIT_S),
+        *(int(seconds) for seconds in (WHOLE_S, PAUSE_S, STREAM_S / 60, HEAD_S)),
+    }
+    assert {f"{number:,}" for number in numbers} <= shown
 
 
 # The two READMEs

@@ -13,7 +13,7 @@ from saec.http.bodies import JSON
 from saec.http.problems import MEDIA_TYPE, REFUSED, TITLES, Code, status_of
 from saec.http.shapes import Schema, ref, values
 
-_STATUSES = {
+STATUSES = {
     Code.INVALID_HTTP: HTTPStatus.BAD_REQUEST,
     Code.INVALID_PARAMETER: HTTPStatus.BAD_REQUEST,
     Code.UNAUTHENTICATED: HTTPStatus.UNAUTHORIZED,
@@ -32,6 +32,7 @@ _STATUSES = {
     Code.POSTGRESQL_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
     Code.TOO_BUSY: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+"""The status that each code has."""
 _HEADERS: Mapping[HTTPStatus, tuple[str, Schema, str]] = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate", {"type": "string"}, "How to show a key."),
     HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", {"type": "integer"}, "In so many seconds."),
@@ -89,7 +90,7 @@ def problems(codes: Iterable[Code | Reason]) -> Schema:
 
 
 def _status(code: Code | Reason) -> HTTPStatus:
-    return _STATUSES[code] if isinstance(code, Code) else status_of(code)
+    return STATUSES[code] if isinstance(code, Code) else status_of(code)
 
 
 def _problem(status: HTTPStatus, codes: list[Code | Reason]) -> Schema:
