@@ -18,7 +18,7 @@ from saec.contracts.status import RequestStatus
 from saec.errors import Reason
 from saec.http import questions
 from saec.http.answers import Expected
-from saec.http.asking import YES, json_response
+from saec.http.asking import YES, answer_as_dict, json_response
 from saec.http.bodies import read_lines
 from saec.http.endpoint import Endpoint
 from saec.http.keyring import Holder
@@ -30,7 +30,7 @@ from saec.kafka.async_producer import Appended
 from saec.keys import Scope
 
 MOST_LINES = 10_000
-_SHOWN_REFUSALS = 1_000
+_SHOWN = 1_000
 _ON_THEIR_WAY = 500
 
 
@@ -53,17 +53,21 @@ class _Tally:
     refusals: list[dict[str, Any]] = field(default_factory=list)
     unacknowledged: list[int] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
+    answered: list[dict[str, Any]] = field(default_factory=list)
 
     def refuse(self, line: int, code: str, detail: str, request_id: str | None) -> None:
         """Line number `line` is refused, here or by SAEC's answer."""
         self.refused += 1
-        if len(self.refusals) < _SHOWN_REFUSALS:
+        if len(self.refusals) < _SHOWN:
             told = {"line": line, "request_id": request_id, "code": code, "detail": detail}
             self.refusals.append(told)
 
     def answer(self, line: int, answer: RequestStatus) -> None:
         """SAEC answered line number `line`."""
         self.answers[answer.status] += 1
+        if len(self.answered) < _SHOWN:
+            named = {"line": line, "request_id": answer.request_id}
+            self.answered.append(named | answer_as_dict(answer))
         if answer.status not in YES:
             code = answer.reason or answer.status.lower()
             self.refuse(line, code, answer.detail or "", answer.request_id)
@@ -78,7 +82,11 @@ class _Tally:
         }
         if waited:
             unanswered = self.published - self.answers.total()
-            told |= {"answers": dict(self.answers), "unanswered": unanswered}
+            told |= {
+                "answers": dict(self.answers),
+                "answered": self.answered,
+                "unanswered": unanswered,
+            }
         return told
 
 

@@ -258,6 +258,10 @@ _TALLY_OF_ANSWERS: dict[str, Schema] = {
         "additionalProperties": _COUNT,
         "description": "With `Prefer: wait`: how many had which answer.",
     },
+    "answered": _list(
+        _told({"line": _REFUSAL["line"], "request_id": request_id("The line's."), **_ANSWER})
+    )
+    | {"description": "With `Prefer: wait`: the answer to each line, the first 1,000 to come."},
     "unanswered": _described(_COUNT, "With `Prefer: wait`: how many had none in time."),
 }
 _ACCOUNT: dict[str, Schema] = {
