@@ -15,10 +15,24 @@ from saec.cli.errors import InputError
 from saec.cli.instants import parse_instant
 from saec.cli.publishing import Question
 from saec.contracts.decode import RejectedError, decode_request
+from saec.contracts.events import CancelRequested
 from saec.contracts.json_text import parse_object
 
 MAX_LINES = 1_000_000
 _SHOWN_ERRORS = 20
+
+
+_ANYBODY = "requester"
+"""Stands, while it is validated, for the requester that the endpoint puts in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is asked of a request, beside what its contract says."""
+
+    most_bytes: int
+    names_requester: bool = True
+    """False: where it names none, it is the one of the API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +49,12 @@ class Flags:
     expires: str | None
     campaign: str | None
     request_id: str | None
-    requester: str
+    requester: str | None
     lane: str | None
     attributes: list[str]
 
 
-def of_flags(flags: Flags, now_ms: int, max_bytes: int) -> Question:
+def of_flags(flags: Flags, now_ms: int, rules: Rules) -> Question:
     """The request that the flags describe. Raises InputError."""
     if not flags.channels or flags.at is None:
         raise InputError("give at least --channel, --at and --body (or a FILE, or - for stdin)")
@@ -48,7 +62,7 @@ def of_flags(flags: Flags, now_ms: int, max_bytes: int) -> Question:
     fields = {
         "type": "saec.v1.ScheduleRequested",
         "id": flags.request_id or str(uuid.uuid4()),
-        "requester": flags.requester,
+        **_named(flags.requester),
         "campaign_id": flags.campaign,
         "channels": [channel.upper() for channel in flags.channels],
         "customers": flags.to,
@@ -58,21 +72,21 @@ def of_flags(flags: Flags, now_ms: int, max_bytes: int) -> Question:
         "message": _message(flags),
     }
     try:
-        return _question(fields, max_bytes)
+        return _question(fields, rules)
     except RejectedError as rejected:
         raise InputError(str(rejected)) from None
 
 
-def of_cancel(request_id: str, requester: str, max_bytes: int) -> Question:
+def of_cancel(request_id: str, requester: str | None, rules: Rules) -> Question:
     """A cancel. Raises InputError."""
-    fields = {"type": "saec.v1.CancelRequested", "id": request_id, "requester": requester}
+    fields = {"type": "saec.v1.CancelRequested", "id": request_id, **_named(requester)}
     try:
-        return _question(fields, max_bytes)
+        return _question(fields, rules)
     except RejectedError as rejected:
         raise InputError(str(rejected)) from None
 
 
-def of_json(raw: bytes, max_bytes: int) -> list[Question]:
+def of_json(raw: bytes, rules: Rules) -> list[Question]:
     """The requests in one JSON object, an array of them, or JSON lines.
 
     `type` and `id` may be left out: then it is a ScheduleRequested with a new id.
@@ -86,7 +100,7 @@ def of_json(raw: bytes, max_bytes: int) -> list[Question]:
         if len(questions) + len(errors) >= MAX_LINES:
             raise InputError(f"more than {MAX_LINES:,} requests: give them in several files")
         try:
-            questions.append(_question(_completed(parse_object(value)), max_bytes))
+            questions.append(_question(_completed(parse_object(value)), rules))
         except RejectedError as rejected:
             errors.append(f"{place}: {rejected}")
     if errors:
@@ -139,9 +153,21 @@ def _completed(fields: dict[str, Any]) -> dict[str, Any]:
     return {"type": "saec.v1.ScheduleRequested", "id": str(uuid.uuid4())} | fields
 
 
-def _question(fields: dict[str, Any], max_bytes: int) -> Question:
-    value = json.dumps(fields, ensure_ascii=False).encode()
-    return Question(str(decode_request(value, None, max_bytes).id), value)
+def _named(requester: str | None) -> dict[str, str]:
+    return {} if requester is None else {"requester": requester}
+
+
+def _question(fields: dict[str, Any], rules: Rules) -> Question:
+    """What is to be published. Raises RejectedError."""
+    value = _as_bytes(fields)
+    implied = not rules.names_requester and "requester" not in fields
+    whole = _as_bytes({"requester": _ANYBODY} | fields) if implied else value
+    event = decode_request(whole, None, rules.most_bytes)
+    return Question(str(event.id), value, isinstance(event, CancelRequested))
+
+
+def _as_bytes(fields: dict[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _message(flags: Flags) -> dict[str, Any]:

@@ -9,10 +9,14 @@ import typer
 from saec.cli import compose, publishing
 from saec.cli.errors import InputError
 from saec.cli.instants import FORMS, wall_ms
+from saec.cli.ways import DEFAULT_REQUESTER, CaFile, Http, KeyFile, Way
 from saec.settings import load_settings
 
-DEFAULT_REQUESTER = "saec-cli"
 _WAIT = "Wait this many seconds for the answers."
+_REQUESTER = (
+    f"Who asks; a cancel must name the same. By default {DEFAULT_REQUESTER}, or over HTTP the one "
+    "of the API key."
+)
 
 
 def submit_command(
@@ -43,9 +47,7 @@ def submit_command(
     request_id: Annotated[
         str | None, typer.Option("--id", help="Request id, a UUID; by default a new one.")
     ] = None,
-    requester: Annotated[
-        str, typer.Option("--requester", help="Who asks; a cancel must name the same.")
-    ] = DEFAULT_REQUESTER,
+    requester: Annotated[str | None, typer.Option("--requester", help=_REQUESTER)] = None,
     lane: Annotated[
         str | None, typer.Option("--lane", help="TRANSACTIONAL or CAMPAIGN; by default by size.")
     ] = None,
@@ -53,6 +55,9 @@ def submit_command(
         list[str] | None, typer.Option("--attribute", help="name=value for the sender; repeat it.")
     ] = None,
     wait: Annotated[float | None, typer.Option("--wait", min=0, help=_WAIT)] = None,
+    http: Http = None,
+    key_file: KeyFile = None,
+    ca_file: CaFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Publish scheduling requests; prints their ids.
@@ -65,13 +70,15 @@ def submit_command(
     `saec submit --channel PUSH --body 'Bom dia ☀️' --at 2026-12-01T09:00:00-03:00`
 
     `saec submit requests.jsonl --wait 30`
+
+    `SAEC_API_KEY=$KEY saec submit requests.jsonl --http https://saec.example.com`
     """
-    settings = load_settings()
+    way = Way.of(load_settings(), http, key_file, ca_file)
     if file is not None:
         if to or channel or body or body_file or at:
             raise InputError("give either a FILE or a request by flags, not both")
         raw = sys.stdin.buffer.read() if file == "-" else compose.read_file(Path(file))
-        questions = compose.of_json(raw, settings.max_request_bytes)
+        questions = compose.of_json(raw, way.rules)
     else:
         flags = compose.Flags(
             to=to or [],
@@ -84,9 +91,9 @@ def submit_command(
             expires=expires,
             campaign=campaign,
             request_id=request_id,
-            requester=requester,
+            requester=way.requester(requester),
             lane=lane,
             attributes=attribute or [],
         )
-        questions = [compose.of_flags(flags, wall_ms(), settings.max_request_bytes)]
-    publishing.ask(settings, questions, wait, as_json=as_json)
+        questions = [compose.of_flags(flags, wall_ms(), way.rules)]
+    publishing.ask(way.put, questions, wait, as_json=as_json)

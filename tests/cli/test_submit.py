@@ -11,6 +11,7 @@ from saec.cli import publishing
 from saec.contracts.decode import decode_request
 from saec.contracts.events import CancelRequested, Channel, Lane, ScheduleRequested
 from saec.contracts.status import RequestStatus, Status
+from saec.kafka.publish import Delivery
 from saec.settings import Settings
 from tests.cli.conftest import Run, whole_topic
 
@@ -164,7 +165,8 @@ def test_a_request_that_is_not_answered_in_time_is_named(here: Run, installation
 def test_what_is_answered_is_not_named_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(publishing.output, "line", shown.append)
-    publishing._tell(["a", "b", "a"], [RequestStatus("a", Status.ACCEPTED, 0)], waited=True)
+    outcome = publishing.Outcome(Delivery(), said=[RequestStatus("a", Status.ACCEPTED, 0)])
+    publishing._tell(["a", "b", "a"], outcome, waited=True)
     assert shown == ["a  ACCEPTED", "a", "b"]
 
 
