@@ -10,7 +10,6 @@ import ssl
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import urllib3
 from pydantic import BaseModel, ValidationError
@@ -58,11 +57,15 @@ _REFUSED_KEY = {
 _ELSEWHERE = {"unknown_path", "method_not_allowed"}
 _HOW_URL = "--http: give the endpoint's address: https://saec.example.com, http://127.0.0.1:8090"
 _TOLD = (
-    (SSLError, "its certificate is not accepted: give --ca-file for a CA of your own"),
-    (NameResolutionError, "its name is not known here"),
-    (NewConnectionError, "it takes no connections"),
-    (ConnectTimeoutError, f"no connection within {_CONNECT_S:.0f} s"),
-    (ReadTimeoutError, "it did not answer in time"),
+    (
+        ssl.SSLCertVerificationError,
+        "its certificate is not accepted; give --ca-file if it is of a CA of your own",
+    ),
+    (ssl.SSLError, "it does not speak TLS as it should; is its address one with http://?"),
+    (NameResolutionError, "its name is not known here; check --http"),
+    (NewConnectionError, "it takes no connections; check --http, and that it runs"),
+    (ConnectTimeoutError, f"no connection within {_CONNECT_S:.0f} s; check --http"),
+    (ReadTimeoutError, "it took too long"),
 )
 
 
@@ -140,7 +143,7 @@ class Endpoint:
                 redirect=False,
             )
         except HTTPError as error:
-            raise EndpointError(f"the endpoint: {_words(error)}") from None
+            raise EndpointError(f"no answer from the endpoint: {_words(error)}") from None
         return _reply(response.status, response.data)
 
     def close(self) -> None:
@@ -164,13 +167,15 @@ def _reply(status: int, body: bytes) -> Reply:
     if status in range(300, 500) and (problem is None or problem.code in _ELSEWHERE):
         raise NotTakenError(f"what answered ({status}) is no endpoint of SAEC: check --http")
     if status >= 500 and problem is None:
-        raise EndpointError(f"the endpoint: {status}, from something in front of it")
+        raise EndpointError(f"what stands before the endpoint answered {status}")
     return Reply(status, body, problem)
 
 
 def _words(error: HTTPError) -> str:
     """What went wrong; the library's own words name objects of its own."""
-    cause: Any = error.reason if isinstance(error, MaxRetryError) else error
+    cause: BaseException | None = error.reason if isinstance(error, MaxRetryError) else error
+    if isinstance(cause, SSLError) and isinstance(cause.args[0], ssl.SSLError):
+        cause = cause.args[0]
     return next((told for kind, told in _TOLD if isinstance(cause, kind)), "the connection broke")
 
 

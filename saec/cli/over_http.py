@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from saec.cli import output
 from saec.cli.endpoint import Access, Endpoint, EndpointError, NotTakenError, Problem, Reply
@@ -40,14 +40,15 @@ class _Answer(BaseModel):
     reason: Reason | None
     detail: str | None
     counts: dict[str, int]
-    at: str
+    at: Annotated[int, BeforeValidator(instant_ms)]
     line: int = 1
     """Where it stands in a call with many."""
 
     def of(self, request_id: str) -> RequestStatus:
         """The same as it stands on saec.status."""
-        at_ms = instant_ms(self.at)
-        return RequestStatus(request_id, self.status, at_ms, self.reason, self.counts, self.detail)
+        return RequestStatus(
+            request_id, self.status, self.at, self.reason, self.counts, self.detail
+        )
 
 
 class _One(BaseModel):
@@ -225,8 +226,12 @@ def _reason(code: str) -> Reason | None:
 
 
 def _failed(problem: Problem) -> EndpointError:
-    return EndpointError(output.printable(f"the endpoint: {problem.code}: {problem.detail}"))
+    return EndpointError(
+        output.printable(f"the endpoint answered {problem.code}: {problem.detail}")
+    )
 
 
 def _no_endpoint() -> EndpointError:
-    return EndpointError("what answered does not speak as SAEC's endpoint does: check --http")
+    return EndpointError(
+        "what answered is no endpoint of SAEC, or of a later release: check --http"
+    )

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,8 @@ class Stranger:
     """A server that answers as it is told, and remembers what it was sent."""
 
     port: int
-    seen: list[tuple[str, str | None, bytes]] = field(default_factory=list)
+    seen: list[tuple[Message, bytes]] = field(default_factory=list)
+    """Headers and bodies."""
 
     @property
     def url(self) -> str:
@@ -138,7 +140,7 @@ def stranger(
         def take(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             status, headers, told = answer(len(it.seen))
-            it.seen.append((self.path, self.headers["authorization"], body))
+            it.seen.append((self.headers, body))
             self.send_response(status)
             for name, value in ({"content-length": str(len(told))} | headers).items():
                 self.send_header(name, value)
@@ -331,7 +333,7 @@ def test_an_unknown_key_is_exit_code_3_with_what_to_do(by_http: Run, count: int)
     values = lines(*(request() for _ in range(count)))
     result = by_http("submit", "-", stdin=values, SAEC_API_KEY=SOME_KEY)
     assert result.exit_code == 3
-    assert "refuses the API key" in result.stderr
+    assert result.stderr.startswith("error: the endpoint refuses the API key")
     assert "`saec keys add`" in result.stderr
     assert result.stdout == ""
 
@@ -408,7 +410,7 @@ def test_busy_is_tried_again_when_it_says_so(saec: Run, status: int) -> None:
     with stranger(answer) as it:
         result = saec("submit", *ONE, "--id", ID, "--http", it.url, SAEC_API_KEY=SOME_KEY)
     assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
-    bodies = [body for _, _, body in it.seen]
+    bodies = [body for _, body in it.seen]
     assert len(bodies) == 3
     assert bodies[0] == bodies[1] == bodies[2] != b""
 
@@ -420,7 +422,7 @@ def test_no_redirect_is_followed_with_the_key(saec: Run, status: int) -> None:
         with stranger(lambda _: away) as it:
             result = saec("submit", *ONE, "--http", it.url, SAEC_API_KEY=SOME_KEY)
     assert elsewhere.seen == []
-    assert [authorization for _, authorization, _ in it.seen] == [f"Bearer {SOME_KEY}"]
+    assert [headers["authorization"] for headers, _ in it.seen] == [f"Bearer {SOME_KEY}"]
     assert result.exit_code == 3
     assert "redirects" in result.stderr
     assert SOME_KEY not in result.output
@@ -461,6 +463,24 @@ def test_only_certificates_of_a_trusted_ca_are_taken(saec: Run, tmp_path: Path) 
     for result in (unknown, other_name):
         assert result.exit_code == 3
         assert "certificate is not accepted" in result.stderr
+
+
+def test_https_where_there_is_none_is_told(saec: Run) -> None:
+    with stranger(lambda _: accepted()) as it:
+        url = it.url.replace("http://", "https://")
+        result = saec("submit", *ONE, "--http", url, SAEC_API_KEY=SOME_KEY)
+    assert result.exit_code == 3
+    assert "one with http://?" in result.stderr
+
+
+def test_an_answer_that_cannot_be_read_is_told(saec: Run) -> None:
+    said = {"status": "ACCEPTED", "reason": None, "detail": None, "counts": {}, "at": "soon"}
+    told = json.dumps({"record": "saec.requests/0/0", "answer": said}).encode()
+    with stranger(lambda _: (201, {"content-type": "application/json"}, told)) as it:
+        flags = ["--wait", "1", "--http", it.url]
+        result = saec("submit", *ONE, *flags, SAEC_API_KEY=SOME_KEY)
+    assert result.exit_code == 3
+    assert "a later release" in result.stderr
 
 
 # Wrong usage
@@ -523,6 +543,19 @@ def test_calls_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     questions = [over_http.Question(str(n), b"x" * size) for n, size in enumerate([4, 4, 20, 1, 1])]
     sizes = [[len(q.value) for q in call] for call in over_http._divided(questions)]
     assert sizes == [[4, 4], [20], [1, 1]]
+
+
+def test_after_one_was_waited_for_in_vain_the_others_are_not(
+    saec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(over_http, "LINES", 2)
+    told = json.dumps({"lines": 2, "refusals": [], "answered": [], "unanswered": 2}).encode()
+    with stranger(lambda _: (200, {"content-type": "application/json"}, told)) as it:
+        flags = ["--wait", "0.2", "--http", it.url]
+        values = lines(*(request() for _ in range(6)))
+        result = saec("submit", "-", *flags, stdin=values, SAEC_API_KEY=SOME_KEY)
+    assert result.exit_code == 4
+    assert [headers["prefer"] for headers, _ in it.seen] == ["wait=1", None, None]
 
 
 def test_more_than_a_minute_is_not_waited(saec: Run) -> None:

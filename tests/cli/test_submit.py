@@ -176,6 +176,12 @@ def test_a_cancel_names_request_and_requester(here: Run, installation: Settings)
     assert published(installation) == [CancelRequested(id=uuid.UUID(ID), requester="billing")]
 
 
+def test_who_names_no_requester_is_this_command(here: Run, installation: Settings) -> None:
+    assert here("submit", "--channel", "PUSH", "--body", "x", "--at", "+1h").exit_code == 0
+    assert here("cancel", ID).exit_code == 0
+    assert {event.requester for event in published(installation)} == {"saec-cli"}
+
+
 def test_a_topic_that_is_missing_is_exit_code_3(saec: Run, installation: Settings) -> None:
     env = {"SAEC_BOOTSTRAP_SERVERS": installation.bootstrap_servers, "SAEC_TOPIC_PREFIX": "none."}
     result = saec("cancel", ID, **env)
