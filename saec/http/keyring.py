@@ -5,7 +5,7 @@ expired is refused within `FRESH_S` seconds while PostgreSQL answers; while it d
 that were known stay good, so that requests are still taken.
 """
 
-from asyncio import Lock
+from asyncio import Lock, Task, create_task, shield
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,6 +56,7 @@ class Keyring:
         self._holders: dict[str, Holder] = {}
         self._loaded_s: float | None = None
         self._loading = Lock()
+        self._looking: Task[None] | None = None
 
     async def refresh(self) -> None:
         """Read the keys again. Raises StoreUnavailableError."""
@@ -107,8 +108,11 @@ class Keyring:
         )
 
     async def _look_again(self) -> None:
+        """Read the keys, once for all who ask meanwhile."""
+        if self._looking is None or self._looking.done():
+            self._looking = create_task(self.refresh())
         try:
-            await self.refresh()
+            await shield(self._looking)  # who hangs up does not end it for the others
         except StoreUnavailableError:
             raise unavailable(
                 Code.POSTGRESQL_UNAVAILABLE, "the API key cannot be looked up now"
