@@ -18,6 +18,8 @@ from saec.http.problems import Problem, kafka_unavailable, of_rejected
 from saec.kafka.async_producer import Appended
 
 PUBLISHED = "published"
+BROKEN_OFF = "broken_off"
+"""Ended by a caller who hung up, by a stop, or by an error that SAEC did not expect."""
 
 _log = structlog.get_logger("saec.http")
 
@@ -55,17 +57,17 @@ class Trail:
         try:
             yield change
         except RejectedError as error:
-            problem = of_rejected(error, change.request_id)
+            raise _ended(change, of_rejected(error, change.request_id)) from None
         except BrokerUnavailableError:
-            problem = kafka_unavailable(change.request_id)
-        except Problem as error:
-            problem = error
-        else:
+            raise _ended(change, kafka_unavailable(change.request_id)) from None
+        except Problem as problem:
+            change.outcome = problem.code
+            raise
+        except BaseException:
+            change.outcome = BROKEN_OFF
+            raise
+        finally:
             self.tell(change)
-            return
-        change.outcome = problem.code
-        self.tell(change)
-        raise problem from None
 
     def tell(self, change: Change) -> None:
         """Write the line."""
@@ -79,3 +81,8 @@ class Trail:
             requester=self.holder.requester,
             client=self.client,
         )
+
+
+def _ended(change: Change, problem: Problem) -> Problem:
+    change.outcome = problem.code
+    return problem
