@@ -74,12 +74,14 @@ class _Tally:
 
     def as_dict(self, *, waited: bool) -> dict[str, Any]:
         """For JSON."""
-        told = {
+        told: dict[str, Any] = {
             "lines": self.lines,
             "published": self.published,
             "refused": self.refused,
             "refusals": self.refusals,
         }
+        if self.unacknowledged:
+            told["resend_from_line"] = min(self.unacknowledged)
         if waited:
             unanswered = self.published - self.answers.total()
             told |= {
@@ -123,7 +125,7 @@ class _Bulk:
         tally = self._tally
         told = tally.as_dict(waited=self._wait_s is not None)
         if tally.unacknowledged:
-            raise kafka_unavailable(**told, resend_from_line=min(tally.unacknowledged))
+            raise kafka_unavailable(**told)
         if not tally.lines:
             raise of_rejected(RejectedError(Reason.EMPTY_VALUE, "no line"))
         status = HTTPStatus.ACCEPTED if self._wait_s is None else HTTPStatus.OK
