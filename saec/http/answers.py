@@ -123,7 +123,8 @@ class Answers:
         except RejectedError:  # of a later release
             return
         if about is not None and record.key is not None:
-            self._loop.call_soon_threadsafe(self._offer, record.key, about.decode(), answer)
+            text = about.decode(errors="replace")
+            self._loop.call_soon_threadsafe(self._offer, record.key, text, answer)
 
     def _offer(self, key: bytes, about: str, answer: RequestStatus) -> None:
         for expected in self._expected.get(key, ()):
