@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench import burst, campaign, guard, idle, ingest, lateness, page, profile, restart, wear
 from bench.audit import part as audit
+from bench.http import part as http
 from bench.lab import Lab, lab
 from bench.part import Options, Part
 from bench.peers import part as peers
@@ -27,6 +28,7 @@ PARTS = (
     wear.PART,
     peers.PART,
     audit.PART,
+    http.PART,
 )
 RESULTS = Path(".bench")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psutil
 import psycopg2
 
 from bench.say import say
@@ -39,6 +40,16 @@ class Lab:
     def pids(self) -> dict[str, int]:
         """The parts that run beside SAEC's processes."""
         return {"kafka": self._stack.broker_pid, "postgres": self._stack.postgres_pid}
+
+    def kill_broker(self) -> None:
+        """SIGKILL Kafka, and wait until it is gone."""
+        broker = psutil.Process(self._stack.broker_pid)
+        broker.kill()
+        broker.wait()
+
+    def start_broker(self) -> None:
+        """Start Kafka again, with the data it has; returns when it answers."""
+        self._stack.restart_broker()
 
     def site(self, name: str) -> Site:
         """The installation of this name, made when it is asked for first."""

@@ -21,8 +21,11 @@ WHAT = __doc__ or ""
 EXAMPLE = "python -m bench page --results .bench"
 _PAGES = (Path("docs/performance.md"), Path("docs/audit.md"))
 _READERS = "The readers saw everything once, nothing early."
-_EXACT = {"audit": "The plain consumers read every record, and every audit reconciled."}
-_OURS = ("dispatch", "requests", "customers")
+_EXACT = {
+    "audit": "The plain consumers read every record, and every audit reconciled.",
+    "http": "Whatever was answered with 202 stood in the topic, once.",
+}
+_OURS = ("dispatch", "requests", "customers", "http")
 _HEAD = ("figure", "median", "lowest", "highest", "must", "aim", "reached")
 Results = dict[str, Any]
 

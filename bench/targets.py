@@ -50,5 +50,6 @@ TARGETS = {
     "burst, SAEC / graphile-worker": _PEER,
     "saec audit / plain, defaults": _BESIDE_READING,
     "saec audit / plain, tuned": _BESIDE_READING,
+    "SAEC / bare FastAPI, 64 connections": Target(0.7, 0.85),
     "saec audit, peak_mb": Target(512, 256),
 }
