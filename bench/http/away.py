@@ -23,6 +23,8 @@ from bench.reader import reading
 from bench.seen import Lateness, Seen
 
 FIGURES = (
+    "202",
+    "503",
     "before, p99_ms",
     "away, p99_ms",
     "after, p99_ms",

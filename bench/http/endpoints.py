@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import urllib3
+from urllib3.exceptions import HTTPError
 
 from bench.child import ROOT, module
 from bench.http import bare
@@ -30,6 +31,7 @@ _RATE = "1000000"  # it does not bind
 _ANSWERS = urllib3.Retry(total=None, connect=100, backoff_factor=0.05, backoff_max=0.2)
 _ANSWERS_S = 30.0
 _STOP_S = 20.0
+_LOG_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Endpoints:
         """One of them, from when it answers.
 
         Raises:
-            RuntimeError: it did not end as it should.
+            RuntimeError: it did not start, or end, as it should.
         """
         site, port = self._sites[name], _free_port()
         command, settings = _saec(site, port) if name == SAEC else _bare(site, port)
@@ -85,7 +87,7 @@ class Endpoints:
         try:
             key = self._key if name == SAEC else None
             running = Running(name, process.pid, port, site, key)
-            urllib3.request("GET", running.url, retries=_ANSWERS, timeout=_ANSWERS_S)
+            self._wait_for(running)
             yield running
         finally:
             process.send_signal(signal.SIGTERM)
@@ -94,7 +96,16 @@ class Endpoints:
             finally:
                 process.kill()
         if code not in {0, -signal.SIGTERM}:
-            raise RuntimeError(f"{name} ended with {code}: see {self._log}")
+            raise RuntimeError(f"{name} ended with {code}: {self._last_lines()}")
+
+    def _wait_for(self, running: Running) -> None:
+        try:
+            urllib3.request("GET", running.url, retries=_ANSWERS, timeout=_ANSWERS_S)
+        except HTTPError:
+            raise RuntimeError(f"{running.name} does not answer: {self._last_lines()}") from None
+
+    def _last_lines(self) -> str:
+        return "\n".join(self._log.read_text().splitlines()[-_LOG_LINES:])
 
 
 def _saec(site: Site, port: int) -> tuple[list[str], dict[str, str]]:
