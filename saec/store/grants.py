@@ -45,16 +45,15 @@ TABLES = {
         "shards": "SELECT",
         "positions": "SELECT",
     },
+    # Nothing of a message or of who is to receive it, not even a hash.
     "http": _EVERYBODY
     | {
-        "requests": "SELECT",
-        # Without customers and message.
-        "pending": "SELECT (shard, lane, due_at_ms, seq, request_id, slice_no, expires_at_ms, "
-        "channels, recipients, messages, requester, campaign_id)",
-        "claims": "SELECT",
+        "requests": "SELECT (request_id, requester, campaign_id, channels, lane, due_at_ms, "
+        "expires_at_ms, recipients, messages, accepted_at_ms)",
+        "pending": "SELECT (lane, due_at_ms, request_id, channels, recipients, messages, "
+        "requester)",
         "cancels": "SELECT",
         "skips": "SELECT",
-        "shards": "SELECT",
         "keys": "SELECT",
     },
     # A key is revoked, and nothing else of it is ever changed.

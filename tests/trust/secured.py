@@ -65,10 +65,10 @@ class Certificates:
         """What everybody trusts."""
         return self.directory / "ca.pem"
 
-    def broker(self) -> Path:
-        """Key and certificate of the broker in one file, as Kafka reads them."""
+    def server(self, name: str) -> Path:
+        """Key and certificate of what listens on this machine, in one file as Kafka reads them."""
         issued = self.authority.issue_cert("127.0.0.1", "localhost")
-        return self._write("broker.pem", issued)
+        return self._write(f"{name}.pem", issued)
 
     def client(self, name: str) -> Path:
         """Key and certificate of a client of this name."""
@@ -97,7 +97,7 @@ def broker_properties(certificates: Certificates, sasl_port: int, tls_port: int)
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,"
         "SASL_SSL:SASL_SSL,SSL:SSL",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(certificates.broker()),
+        "ssl.keystore.location": str(certificates.server("broker")),
         "ssl.truststore.type": "PEM",
         "ssl.truststore.location": str(certificates.ca),
         "listener.name.ssl.ssl.client.auth": "required",
