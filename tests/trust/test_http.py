@@ -5,7 +5,7 @@ import json
 import ssl
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,6 @@ def endpoint(
 ) -> Iterator[Endpoint]:
     """The endpoint beside the processes that answer it; the keys are the role `keys`' work."""
     logs = tmp_path_factory.mktemp("http")
-    certificate = str(secured.certificates.server("http"))
-    trusting = ssl.create_default_context(cafile=secured.certificates.ca)
     keeper = reach("auditor", "keys")
     with ExitStack() as running:
         for module in ("consumers.requests", "consumers.customers", "producers.dispatch"):
@@ -82,10 +80,16 @@ def endpoint(
             add_key(keeper, "operators", "operate"),
             add_key(keeper, "strangers", "schedule", "read"),
         ]
-        mine = reach("http")
-        variables = environment(mine) | {"SAEC_HTTP_TLS_CERT": certificate}
-        served = serve(mine, logs / "endpoint.log", context=trusting, **variables)
+        served = serve_tls(secured, reach("http"), logs / "endpoint.log")
         yield Endpoint(running.enter_context(served), *made)
+
+
+def serve_tls(secured: Secured, settings: Settings, log: Path) -> AbstractContextManager[Served]:
+    """The endpoint as whoever `settings` name, with a certificate of its own."""
+    certificate = str(secured.certificates.server("http"))
+    trusting = ssl.create_default_context(cafile=secured.certificates.ca)
+    variables = environment(settings) | {"SAEC_HTTP_TLS_CERT": certificate}
+    return serve(settings, log, context=trusting, **variables)
 
 
 def add_key(keeper: Settings, requester: str, *scopes: str) -> str:
@@ -165,6 +169,18 @@ def test_it_speaks_nothing_but_tls(endpoint: Endpoint, reach: AsRole) -> None:
     plain = reach("http").database_url.replace("sslmode=verify-full", "sslmode=disable")
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(plain)
+
+
+def test_without_the_right_to_publish_it_says_so_and_goes_on(
+    secured: Secured, endpoint: Endpoint, reach: AsRole, tmp_path: Path
+) -> None:
+    """To the client that is the end of its producer; the auditor may do all the rest."""
+    with serve_tls(secured, reach("auditor", "http"), tmp_path / "endpoint.log") as served:
+        for _ in range(3):
+            body = asked(wall_ms() + HOUR_MS)
+            told = served.post("/v1/requests", body, endpoint.schedule, prefer="wait=30")
+            assert (told.status, told.code) == (503, "kafka_unavailable")
+        assert served.get("/v1/requests", endpoint.read).status == 200
 
 
 # Each right in the database
