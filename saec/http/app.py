@@ -14,7 +14,8 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import Match, Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saec.errors import StoreUnavailableError
 from saec.http import asking, contract, reading
@@ -40,6 +41,9 @@ def make_app(endpoint: Endpoint) -> Boundary:
         redirect_slashes=False,
         exception_handlers=_HANDLERS,
     )
+    for route in app.routes:
+        if isinstance(route, Mount):
+            route.app = _whole(route.app)
     app.openapi = contract.document  # type: ignore[method-assign]
     _route(app, endpoint)
     return Boundary(app)
@@ -77,6 +81,16 @@ def _route(app: FastAPI, endpoint: Endpoint) -> None:
     @app.get("/v1/health")
     async def health() -> Response:
         return json_response({"status": "ok"})
+
+
+def _whole(app: ASGIApp) -> ASGIApp:
+    """Files are sent whole: what Starlette answers to a bad `Range` is no problem of ours."""
+
+    async def without_range(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await app({**scope, "headers": headers}, receive, send)
+
+    return without_range
 
 
 async def _problem(_: Request, problem: Problem) -> Response:
