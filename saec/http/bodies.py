@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
-from saec.http.problems import Code, Problem, of_rejected
+from saec.http.problems import Code, Problem, of_rejected, too_many_lines
 
 JSON = "application/json"
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
@@ -22,6 +22,7 @@ PAUSE_S = 10.0
 """Between two chunks of a stream."""
 STREAM_S = 900.0
 """For a stream in all."""
+_MOST_EMPTY = 10_000
 
 
 def media_type(request: Request) -> str:
@@ -65,11 +66,11 @@ async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
     """The lines of the body that are not empty, each as soon as it is there.
 
     Raises:
-        Problem: a line is larger than `most_bytes`, or the next chunk takes longer than 10 s, or
-            the whole longer than 15 minutes.
+        Problem: a line is larger than `most_bytes`, or too many are empty, or the next chunk takes
+            longer than 10 s, or the whole longer than 15 minutes.
         ClientDisconnect: the caller is gone.
     """
-    line = bytearray()
+    line, empty = bytearray(), 0
     deadline_s = asyncio.get_running_loop().time() + STREAM_S
     more = True
     while more:
@@ -80,11 +81,19 @@ async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
             _check_size(line, most_bytes)
             if line.strip():
                 yield bytes(line)
+            else:
+                empty = _one_more(empty)
             line.clear()
         line += beginning
         _check_size(line, most_bytes)
     if line.strip():
         yield bytes(line)
+
+
+def _one_more(empty: int) -> int:
+    if empty >= _MOST_EMPTY:
+        raise too_many_lines(_MOST_EMPTY)
+    return empty + 1
 
 
 async def _chunk_before(request: Request, deadline_s: float) -> tuple[bytes, bool]:
