@@ -23,7 +23,14 @@ from saec.http.bodies import read_lines
 from saec.http.endpoint import Endpoint
 from saec.http.keyring import Holder
 from saec.http.preferences import applied, wait_s
-from saec.http.problems import Problem, kafka_unavailable, of_rejected, too_busy, too_many_lines
+from saec.http.problems import (
+    Problem,
+    kafka_unavailable,
+    of_rejected,
+    too_busy,
+    too_many_lines,
+    too_many_requests,
+)
 from saec.http.questions import Question
 from saec.http.trail import Change, Trail
 from saec.kafka.async_producer import Appended
@@ -32,15 +39,22 @@ from saec.keys import Scope
 MOST_LINES = 10_000
 _SHOWN = 1_000
 _ON_THEIR_WAY = 500
+_BULKS_A_KEY = 4  # of those that one process takes: a slow sender may take a quarter of an hour
 
 
 async def schedule_many(endpoint: Endpoint, request: Request) -> Response:
     """POST /v1/requests: JSON lines."""
     async with endpoint.keyring.admitted(request, Scope.SCHEDULE) as holder:
+        if holder.bulks >= _BULKS_A_KEY:
+            raise too_many_requests(f"more than {_BULKS_A_KEY} bulk calls at a time")
         if endpoint.bulks.locked():
             raise too_busy("as many bulk calls as may are under way")
-        async with endpoint.bulks:
-            return await _Bulk(endpoint, holder, request).run()
+        holder.bulks += 1
+        try:
+            async with endpoint.bulks:
+                return await _Bulk(endpoint, holder, request).run()
+        finally:
+            holder.bulks -= 1
 
 
 @dataclass(slots=True)
@@ -152,6 +166,7 @@ class _Bulk:
             named = None if error.request_id is None else str(error.request_id)
             self._tally.refuse(number, error.reason, error.detail, named)
             self._trail.tell(Change("schedule", named, outcome=error.reason))
+            await asyncio.sleep(0)  # else nobody is served before the last of those that are here
             return
         await self._room.acquire()
         task = asyncio.create_task(self._put(number, question))

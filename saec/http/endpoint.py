@@ -4,14 +4,16 @@ Invariant: nothing counts as published that Kafka has not acknowledged.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from saec.contracts.headers import traceparent as valid_traceparent
 from saec.contracts.status import RequestStatus
+from saec.errors import StoreUnavailableError
 from saec.http.answers import Answers
 from saec.http.keyring import Holder, Keyring
 from saec.http.questions import Question
@@ -22,8 +24,9 @@ from saec.store.engine import Engine, bound, transaction
 
 KEY_HEADER = "saec-key"
 """Names the API key in the record, by its id: a trail that lasts as long as the topic."""
-_READERS = 4  # as many as the engine has connections
+_READERS = 3  # the engine has four connections; one is for the keys
 _READ_S = 5
+_ANSWER_S = 10.0
 _BULKS = 8
 _SMALL_BYTES = 32_768
 _Read = TypeVar("_Read")
@@ -68,6 +71,15 @@ class Endpoint:
             except TimeoutError:
                 return appended, None
 
+    async def read(self, holder: Holder, read: Callable[..., _Read], *args: Any) -> _Read:
+        """What `read` finds, for `holder`, who waits for what they asked before.
+
+        Raises:
+            StoreUnavailableError: no answer, or not in time.
+        """
+        async with in_time(), holder.reading:
+            return await self.reader.read(read, *args)
+
     async def validated(self, make: Callable[..., _Made], body: bytes, *args: Any) -> _Made:
         """What `make` makes of a body and `args`."""
         if len(body) <= _SMALL_BYTES:
@@ -76,21 +88,38 @@ class Endpoint:
         return await loop.run_in_executor(self.validators, partial(make, body, *args))
 
 
+@asynccontextmanager
+async def in_time() -> AsyncIterator[None]:
+    """Within the block what is waited for from PostgreSQL has 10 s.
+
+    A server that hangs keeps no time-out of its own, and waiting for others who read takes time.
+
+    Raises:
+        StoreUnavailableError: it took longer.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            yield
+    except TimeoutError:
+        raise StoreUnavailableError("PostgreSQL: no answer in time") from None
+
+
 class Reader:
     """Reads PostgreSQL, beside the event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, threads: int = _READERS) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(_READERS, "reader")
+        self._threads = ThreadPoolExecutor(threads, "reader")
 
     async def read(self, read: Callable[..., _Read], *args: Any) -> _Read:
         """What `read` finds, given a connection and `args`, in one snapshot and within 5 s.
 
         Raises:
-            StoreUnavailableError: no answer, or not in time.
+            StoreUnavailableError: no answer, or not in time; 10 s after the call at the latest.
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(self._read, read, args))
+        async with in_time():
+            return await loop.run_in_executor(self._threads, partial(self._read, read, args))
 
     def close(self) -> None:
         """Wait for nobody."""

@@ -5,9 +5,9 @@ expired is refused within `FRESH_S` seconds while PostgreSQL answers; while it d
 that were known stay good, so that requests are still taken.
 """
 
-from asyncio import Lock, Task, create_task, shield
+from asyncio import Lock, Semaphore, Task, create_task, shield
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -16,12 +16,19 @@ from starlette.requests import Request
 
 from saec.clock import Clock
 from saec.errors import StoreUnavailableError
-from saec.http.problems import Code, Problem, unauthenticated, unavailable
+from saec.http.problems import (
+    Code,
+    Problem,
+    too_many_requests,
+    unauthenticated,
+    unavailable,
+)
 from saec.keys import Scope, matches, parse
 from saec.store.keys import KeyRow
 
 FRESH_S = 2.0
 _UNKNOWN_AGAIN_S = 1.0
+_READS = 2
 _HOW = "send `Authorization: Bearer saec_…`; `saec keys add` makes a key"
 
 
@@ -32,6 +39,9 @@ class Holder:
     key: KeyRow
     limiter: AsyncLimiter = field(repr=False)
     at_a_time: int = 0
+    # Others come in between, however much one reads, and however slow that is.
+    reading: Semaphore = field(default_factory=lambda: Semaphore(_READS), repr=False)
+    bulks: int = 0
 
     @property
     def requester(self) -> str:
@@ -54,15 +64,15 @@ class Keyring:
         self._default_rate = default_rate
         self._most_at_a_time = most_at_a_time
         self._holders: dict[str, Holder] = {}
-        self._loaded_s: float | None = None
+        self._looked_s: float | None = None
+        self._is_known = False
         self._loading = Lock()
         self._looking: Task[None] | None = None
 
     async def refresh(self) -> None:
         """Read the keys again. Raises StoreUnavailableError."""
         async with self._loading:
-            self._holders = {row.key_id: self._holder(row) for row in await self._load()}
-            self._loaded_s = self._clock.monotonic_s()
+            await self._look()
 
     @asynccontextmanager
     async def admitted(self, request: Request, *scopes: Scope) -> AsyncIterator[Holder]:
@@ -81,9 +91,9 @@ class Keyring:
                 f"the API key has not the scope {' or '.join(scopes)}",
             )
         if not holder.limiter.has_capacity():
-            raise _too_many(f"more than {holder.limiter.max_rate:.0f} requests a second")
+            raise too_many_requests(f"more than {holder.limiter.max_rate:.0f} requests a second")
         if holder.at_a_time >= self._most_at_a_time:  # else others would not be served
-            raise _too_many(f"more than {self._most_at_a_time} requests at a time")
+            raise too_many_requests(f"more than {self._most_at_a_time} requests at a time")
         await holder.limiter.acquire()
         holder.at_a_time += 1
         try:
@@ -94,7 +104,7 @@ class Keyring:
     async def _identified(self, request: Request) -> Holder:
         key_id, secret = _bearer(request)
         holder = self._holders.get(key_id)
-        if holder is None and self._is_old():
+        if holder is None and (self._is_old() or not self._is_known):
             await self._look_again()
             holder = self._holders.get(key_id)
         if holder is None or not matches(secret, holder.key.secret_hash):
@@ -104,19 +114,30 @@ class Keyring:
     def _is_old(self) -> bool:
         """Whether a key that was added just now may be missing; asked for rarely, if at all."""
         return (
-            self._loaded_s is None or self._clock.monotonic_s() - self._loaded_s > _UNKNOWN_AGAIN_S
+            self._looked_s is None or self._clock.monotonic_s() - self._looked_s > _UNKNOWN_AGAIN_S
         )
 
     async def _look_again(self) -> None:
-        """Read the keys, once for all who ask meanwhile."""
+        """Of all who come with unknown keys at a time, one looks, and the others hear of it."""
         if self._looking is None or self._looking.done():
-            self._looking = create_task(self.refresh())
+            self._looking = create_task(self._look_if_old())
+        await shield(self._looking)  # who hangs up does not end it for the others
+        if not self._is_known:
+            raise unavailable(Code.POSTGRESQL_UNAVAILABLE, "the API key cannot be looked up now")
+
+    async def _look_if_old(self) -> None:
+        async with self._loading:
+            if self._is_old():
+                with suppress(StoreUnavailableError):
+                    await self._look()
+
+    async def _look(self) -> None:
+        self._is_known = False
         try:
-            await shield(self._looking)  # who hangs up does not end it for the others
-        except StoreUnavailableError:
-            raise unavailable(
-                Code.POSTGRESQL_UNAVAILABLE, "the API key cannot be looked up now"
-            ) from None
+            self._holders = {row.key_id: self._holder(row) for row in await self._load()}
+            self._is_known = True
+        finally:
+            self._looked_s = self._clock.monotonic_s()
 
     def _holder(self, row: KeyRow) -> Holder:
         """The same as before where it is known: what was used of its rate stays used."""
@@ -136,8 +157,3 @@ def _bearer(request: Request) -> tuple[str, str]:
     if parsed is None:
         raise unauthenticated(f"not an API key: {_HOW}")
     return parsed
-
-
-def _too_many(detail: str) -> Problem:
-    headers = {"Retry-After": "1"}
-    return Problem(HTTPStatus.TOO_MANY_REQUESTS, Code.TOO_MANY_REQUESTS, detail, headers)

@@ -174,6 +174,12 @@ def too_busy(detail: str) -> Problem:
     return unavailable(Code.TOO_BUSY, detail)
 
 
+def too_many_requests(detail: str) -> Problem:
+    """More than one key may."""
+    headers = {"Retry-After": "1"}
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, Code.TOO_MANY_REQUESTS, detail, headers)
+
+
 def invalid_parameter(detail: str) -> Problem:
     """A path or a query that cannot be read."""
     return Problem(HTTPStatus.BAD_REQUEST, Code.INVALID_PARAMETER, detail)

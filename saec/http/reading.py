@@ -18,7 +18,7 @@ from saec import accounts
 from saec.contracts.events import Channel, Id, Lane, canonical_uuid
 from saec.contracts.instants import instant_ms
 from saec.http.asking import json_response
-from saec.http.endpoint import Endpoint
+from saec.http.endpoint import Endpoint, in_time
 from saec.http.keyring import Holder
 from saec.http.problems import Code, Problem, invalid_parameter, unknown_request
 from saec.keys import Scope
@@ -81,7 +81,7 @@ async def one(endpoint: Endpoint, request: Request, request_id: str) -> Response
             wanted = canonical_uuid(request_id)
         except ValueError:
             raise invalid_parameter("request_id: not a canonical lowercase UUID") from None
-        found = await endpoint.reader.read(_read_one, wanted)
+        found = await endpoint.read(holder, _read_one, wanted)
         if found is None or not _may_see(holder, found[0].requester):
             raise unknown_request()
         account, cancels = found
@@ -91,6 +91,8 @@ async def one(endpoint: Endpoint, request: Request, request_id: str) -> Response
 
 async def many(endpoint: Endpoint, request: Request) -> Response:
     """GET /v1/requests."""
+    if len(request.query_params.multi_items()) > len(request.query_params):
+        raise invalid_parameter("a parameter is given twice")
     async with endpoint.keyring.admitted(request, *_READ) as holder:
         wanted = _wanted(request)
         requester = wanted.requester or holder.requester
@@ -100,8 +102,8 @@ async def many(endpoint: Endpoint, request: Request) -> Response:
                 Code.SCOPE_MISSING,
                 "requester: another one's requests need the scope operate",
             )
-        page = await endpoint.reader.read(
-            read_page, requester, wanted.filters, wanted.limit, wanted.cursor
+        page = await endpoint.read(
+            holder, read_page, requester, wanted.filters, wanted.limit, wanted.cursor
         )
         return json_response(_page_as_dict(page))
 
@@ -121,7 +123,7 @@ class Pending:
             return json_response({"pending": [accounts.hour_as_dict(hour) for hour in hours]})
 
     async def _hours(self, endpoint: Endpoint, requester: str | None) -> list[PendingHour]:
-        async with self._reading:
+        async with in_time(), self._reading:
             now_s = asyncio.get_running_loop().time()
             for key in [key for key, (at_s, _) in self._kept.items() if now_s > at_s]:
                 del self._kept[key]

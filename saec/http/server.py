@@ -114,9 +114,9 @@ class HttpServer:
     async def _opened(self) -> AsyncIterator[Endpoint]:
         """The parts, and what keeps the API keys fresh."""
         settings = self._settings
-        reader = Reader(self._engine)
+        reader, of_keys = Reader(self._engine), Reader(self._engine, threads=1)
         keyring = Keyring(
-            lambda: reader.read(_usable_keys),
+            lambda: of_keys.read(_usable_keys),
             self._clock,
             settings.http_rate,
             max(1, settings.http_connections // 2),
@@ -133,6 +133,7 @@ class HttpServer:
             await producer.close()
             await asyncio.to_thread(answers.close)
             reader.close()
+            of_keys.close()
 
     async def _keep_fresh(self, keyring: Keyring) -> None:
         outage = Outage(_log, self._clock, "API keys cannot be read; those known stay good")
