@@ -91,8 +91,6 @@ async def one(endpoint: Endpoint, request: Request, request_id: str) -> Response
 
 async def many(endpoint: Endpoint, request: Request) -> Response:
     """GET /v1/requests."""
-    if len(request.query_params.multi_items()) > len(request.query_params):
-        raise invalid_parameter("a parameter is given twice")
     async with endpoint.keyring.admitted(request, *_READ) as holder:
         wanted = _wanted(request)
         requester = wanted.requester or holder.requester
@@ -140,6 +138,8 @@ def _read_one(connection: Connection, request_id: UUID) -> tuple[Account, list[C
 
 def _wanted(request: Request) -> Wanted:
     """The parameters. The error names those of ours that are wrong, never what was given."""
+    if len(request.query_params.multi_items()) > len(request.query_params):
+        raise invalid_parameter("a parameter is given twice")
     try:
         return Wanted.model_validate(dict(request.query_params))
     except ValidationError as invalid:
