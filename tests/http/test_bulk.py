@@ -292,23 +292,30 @@ def test_a_wait_of_no_time_takes_none() -> None:
 
 
 def test_all_refusals_are_counted_and_the_first_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "_SHOWN_REFUSALS", 2)
+    monkeypatch.setattr(bulk, "_SHOWN", 2)
     status, told = Call().told([b"{}\n" * 5 + line()])
     assert (status, told["refused"], told["published"]) == (202, 5, 1)
     assert [refusal["line"] for refusal in told["refusals"]] == [1, 2]
 
 
-def test_only_so_many_calls_at_a_time() -> None:
+@pytest.mark.parametrize(
+    ("calls", "told"), [(4, (429, Code.TOO_MANY_REQUESTS)), (8, (503, Code.TOO_BUSY))]
+)
+def test_only_so_many_calls_at_a_time(
+    calls: int, told: tuple[int, Code], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "_BULKS_A_KEY", 4 if calls == 4 else 100)
+
     async def work() -> None:
         endpoint, authorization = await endpoint_of(Kafka())
         headers = {"authorization": authorization}
         slow = [
             asyncio.create_task(schedule_many(endpoint, asked(Body([line()], 0.2), headers)))
-            for _ in range(8)
+            for _ in range(calls)
         ]
         await asyncio.sleep(0.05)
         problem = await refused(schedule_many(endpoint, asked([line()], headers)))
-        assert (problem.status, problem.code) == (503, Code.TOO_BUSY)
+        assert (problem.status, problem.code) == told
         assert "Retry-After" in problem.headers
         assert {response.status_code for response in await asyncio.gather(*slow)} == {202}
         assert (await schedule_many(endpoint, asked([line()], headers))).status_code == 202
