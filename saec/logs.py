@@ -4,6 +4,7 @@ Invariant: every line is JSON when stderr is no terminal, also those of librarie
 process wrote it.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
@@ -12,6 +13,8 @@ from typing import Any
 import structlog
 
 _Event = MutableMapping[str, Any]
+# Made once: structlog would have another one made for each line.
+_ENCODER = json.JSONEncoder(default=repr)
 
 
 def configure_logs(role: str, level_name: str = "info", instance: str | None = None) -> None:
@@ -20,7 +23,7 @@ def configure_logs(role: str, level_name: str = "info", instance: str | None = N
     renderer = (
         structlog.dev.ConsoleRenderer()
         if sys.stderr.isatty()
-        else structlog.processors.JSONRenderer()
+        else structlog.processors.JSONRenderer(_as_json)
     )
     shared: list[Any] = [
         _naming(role, instance),
@@ -42,6 +45,10 @@ def configure_logs(role: str, level_name: str = "info", instance: str | None = N
     )
     logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+
+
+def _as_json(event: _Event, **_: Any) -> str:
+    return _ENCODER.encode(event)
 
 
 def _naming(role: str, instance: str | None) -> Callable[[Any, str, _Event], _Event]:

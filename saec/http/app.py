@@ -60,8 +60,9 @@ def _route(app: FastAPI, endpoint: Endpoint) -> None:
     async def cancel(request: Request) -> Response:
         return await asking.cancel(endpoint, request, request.path_params["request_id"])
 
-    # As Starlette's own routes: FastAPI would have nothing to do for them, and takes its time.
-    app.router.routes += [
+    # As Starlette's own routes, and the first: FastAPI would have nothing to do for them, and takes
+    # its time.
+    app.router.routes[:0] = [
         Route("/v1/requests", schedule, methods=["POST"]),
         Route("/v1/requests/{request_id}/cancel", cancel, methods=["POST"]),
     ]

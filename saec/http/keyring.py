@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
+import structlog
 from aiolimiter import AsyncLimiter
 from starlette.requests import Request
 
@@ -38,6 +40,8 @@ class Holder:
 
     key: KeyRow
     limiter: AsyncLimiter = field(repr=False)
+    # Bound here once: structlog would otherwise make another logger for each line.
+    log: Any = field(default_factory=lambda: structlog.get_logger("saec.http").bind(), repr=False)
     at_a_time: int = 0
     # Others come in between, however much one reads, and however slow that is.
     reading: Semaphore = field(default_factory=lambda: Semaphore(_READS), repr=False)

@@ -39,7 +39,9 @@ def of_request(body: bytes, requester: str, most_bytes: int) -> Question:
     fields = parse_object(body)
     if fields.get("type", SCHEDULE) != SCHEDULE:
         raise RejectedError(Reason.UNKNOWN_EVENT_TYPE, "type: not a scheduling request")
-    defaults = {"type": SCHEDULE, "id": str(uuid.uuid4()), "requester": requester}
+    defaults = {"type": SCHEDULE, "requester": requester}
+    if "id" not in fields:
+        defaults["id"] = str(uuid.uuid4())
     return _valid(_completed(fields, body, defaults), fields, requester, most_bytes)
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import structlog
 from starlette.requests import Request
 
 from saec.contracts.rejected import RejectedError
@@ -21,7 +20,6 @@ PUBLISHED = "published"
 BROKEN_OFF = "broken_off"
 """Ended by a caller who hung up, by a stop, or by an error that SAEC did not expect."""
 
-_log = structlog.get_logger("saec.http")
 
 
 @dataclass(slots=True)
@@ -71,7 +69,7 @@ class Trail:
 
     def tell(self, change: Change) -> None:
         """Write the line."""
-        _log.info(
+        self.holder.log.info(
             "change",
             action=change.action,
             outcome=change.outcome,
