@@ -49,6 +49,8 @@ ADVICE = (
     "this ",
     "somebody ",
 )
+# Its failures are answered over HTTP, where docs/http.md describes them; none is logged.
+ANSWERED = "saec/kafka/async_producer.py"
 SHORTEST = 8  # of what is worth looking for
 
 
@@ -165,7 +167,11 @@ def test_every_message_of_a_failure_is_described() -> None:
     messages = raised(FAILS) | worded()
     assert len(messages) >= 12
     assert "were taken over by another worker" in messages
-    undescribed = {clause: at for clause, at in messages.items() if not _is_described(clause)}
+    undescribed = {
+        clause: at
+        for clause, at in messages.items()
+        if not (at == ANSWERED or _is_described(clause))
+    }
     assert undescribed == {}
 
 
@@ -179,7 +185,8 @@ def test_every_error_of_a_process_is_looked_for() -> None:
     }
     quoting = {"SaecError", "StoreConflictError"}  # the root, and PostgreSQL's own words
     answered = {"RejectedError"}  # docs/answers.md
-    assert kinds - quoting - answered - {"ShardsLostError"} == STOPS | HALTS | FAILS
+    within = {"ShardsLostError", "_TooManyError"}  # raised and caught, never told
+    assert kinds - quoting - answered - within == STOPS | HALTS | FAILS
 
 
 def test_every_reason_of_a_halt_is_described() -> None:

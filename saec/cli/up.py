@@ -3,6 +3,7 @@
 import os
 import shlex
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +12,15 @@ import typer
 
 from saec.cli import output
 from saec.embedded.errors import optional_module
-from saec.settings import Settings, load_settings
-from saec.supervise.machine import running
+from saec.http.address import DOCS
+from saec.http.liveness import is_alive
+from saec.settings import Settings, load_settings, variable
+from saec.supervise.machine import Machine, running
 from saec.supervise.signals import interrupting
 from saec.supervise.supervisor import checkout
 
 _LOOK_EVERY_S = 0.2
+_ENDPOINT_TIMEOUT_S = 20.0
 
 
 def up_command(
@@ -47,21 +51,38 @@ def _run(settings: Settings, where: Path, *, as_json: bool) -> None:
     """Until interrupted."""
     output.note(f"Starting Kafka, PostgreSQL and SAEC; data and logs are in {where}")
     with running(settings, os.environ, where, output.note) as machine:
-        _tell(machine.settings, where, as_json=as_json)
+        _wait_for_endpoint(machine)
+        _tell(machine, where, as_json=as_json)
         while True:
-            machine.processes.tend()
-            threading.Event().wait(_LOOK_EVERY_S)
+            _tend(machine)
 
 
-def _tell(settings: Settings, where: Path, *, as_json: bool) -> None:
+def _wait_for_endpoint(machine: Machine) -> None:
+    """Until it answers; but not for long, since the others work without it."""
+    deadline_s = time.monotonic() + _ENDPOINT_TIMEOUT_S
+    while machine.http_url and not is_alive(machine.settings) and time.monotonic() < deadline_s:
+        _tend(machine)
+
+
+def _tend(machine: Machine) -> None:
+    machine.processes.tend()
+    threading.Event().wait(_LOOK_EVERY_S)
+
+
+def _tell(machine: Machine, where: Path, *, as_json: bool) -> None:
     addresses = {
-        "bootstrap_servers": settings.bootstrap_servers,
-        "database_url": settings.database_url,
+        "bootstrap_servers": machine.settings.bootstrap_servers,
+        "database_url": machine.settings.database_url,
+        "http_url": machine.http_url,
     }
+    docs_url = machine.http_url and machine.http_url + DOCS
     if as_json:
-        output.as_json({**addresses, "data_dir": str(where)})
+        output.as_json({**addresses, "http_docs_url": docs_url, "data_dir": str(where)})
         return
     output.note("Everything runs. In another terminal:\n")
     for name, value in addresses.items():
-        output.line(f"export SAEC_{name.upper()}={shlex.quote(value)}")
+        if value is not None:
+            output.line(f"export {variable(name)}={shlex.quote(value)}")
+    if docs_url is not None:
+        output.note(f"\nRequests by HTTP: {docs_url} shows every call.")
     output.note("\nCtrl-C stops everything; the data is kept.")

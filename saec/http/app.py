@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from saec.errors import StoreUnavailableError
 from saec.http import asking, contract, reading
+from saec.http.address import DOCS
 from saec.http.asking import json_response
 from saec.http.bodies import JSON, media_type
 from saec.http.boundary import Boundary
@@ -27,7 +28,6 @@ from saec.http.endpoint import Endpoint
 from saec.http.problems import Code, Problem, unavailable
 from saec.http.reading import Pending
 
-DOCS = "/docs"
 _log = structlog.get_logger("saec.http")
 _Handler = Callable[[Request, Any], Awaitable[Response]]
 

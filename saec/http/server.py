@@ -16,9 +16,10 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from saec.clock import Clock
-from saec.errors import ConfigurationError, SaecError
+from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
+from saec.http.address import DOCS
 from saec.http.answers import Answers
-from saec.http.app import DOCS, make_app
+from saec.http.app import make_app
 from saec.http.endpoint import Endpoint, Reader
 from saec.http.keyring import FRESH_S, Keyring
 from saec.http.protocol import Connection
@@ -34,6 +35,8 @@ _BACKLOG = 512
 _FINISH_S = 5
 _FIRST_READ_S = 10.0
 _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
+# Without one, an encrypted key would be asked about on the terminal, and the process would wait.
+_NO_PASSWORD = "none"  # noqa: S105
 _HEADERS = [
     ("server", "saec"),
     ("cache-control", "no-store"),
@@ -106,8 +109,8 @@ class HttpServer:
         _log.info("listening", url=url, docs=f"{url}{DOCS}")
         if not is_tls and host not in _LOCAL:
             _log.warning(
-                "API keys travel in the clear: set SAEC_HTTP_TLS_CERT, or let only a proxy that "
-                "speaks TLS reach this port"
+                "API keys travel in the clear",
+                advice="set SAEC_HTTP_TLS_CERT, or let only a proxy that speaks TLS reach this port",
             )
 
     @asynccontextmanager
@@ -121,7 +124,8 @@ class HttpServer:
             settings.http_rate,
             max(1, settings.http_connections // 2),
         )
-        await keyring.refresh()
+        with suppress(StoreUnavailableError):  # it was there a moment ago; keys are looked up then
+            await keyring.refresh()
         producer = AsyncProducer(settings)
         answers = self._answers = Answers(settings, self._clock)
         await asyncio.to_thread(answers.start, _FIRST_READ_S)
@@ -155,6 +159,8 @@ class _Server(uvicorn.Server):
 
 
 def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
+    if settings.http_tls_key is not None and settings.http_tls_cert is None:
+        raise ConfigurationError("SAEC_HTTP_TLS_KEY is set without SAEC_HTTP_TLS_CERT")
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -171,13 +177,14 @@ def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         timeout_graceful_shutdown=_FINISH_S,
         ssl_certfile=settings.http_tls_cert,
         ssl_keyfile=settings.http_tls_key,
+        ssl_keyfile_password=_NO_PASSWORD,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(
             f"SAEC_HTTP_TLS_CERT and SAEC_HTTP_TLS_KEY: {type(error).__name__}: not a certificate "
-            "chain and its key, in PEM, that this process may read"
+            "chain and its key, in PEM and without a password, that this process may read"
         ) from None
     return config
 
@@ -191,7 +198,7 @@ def _listening(settings: Settings) -> socket.socket:
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on SAEC_HTTP_HOST and SAEC_HTTP_PORT ({settings.http_host}, "
-            f"{settings.http_port}): {error.strerror}"
+            f"{settings.http_port}): {str(error.strerror).partition(' (')[0]}"
         ) from None
 
 

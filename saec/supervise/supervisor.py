@@ -1,4 +1,4 @@
-"""Starts SAEC's three processes, starts again what ended, stops all.
+"""Starts SAEC's four processes, starts again what ended, stops all.
 
 Owns the children and their log files. Invariant: a child that keeps ending is started again after
 ever longer pauses, and never twice at once.
@@ -15,7 +15,7 @@ import saec
 from saec.clock import Clock
 from saec.errors import ConfigurationError
 
-MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch")
+MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch", "producers.http")
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 STABLE_AFTER_S = 30.0
 STOP_TIMEOUT_S = 20.0

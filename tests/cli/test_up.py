@@ -1,6 +1,7 @@
 """`saec up`, as its user runs it: everything starts, works, and is gone afterwards."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,9 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 
+from faults.parts import wait_until
+from saec.cli.submit import DEFAULT_REQUESTER
 from tests.cli.conftest import Run
 
 TIMEOUT_S = 60
@@ -22,11 +27,19 @@ def up(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]
     """The running command, and what it printed when all was ready."""
     command = [sys.executable, "-c", "from saec.cli import main; main()"]
     arguments = ["up", "--data-dir", str(tmp_path / "data"), "--json"]
-    with subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as running:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        subprocess.Popen(
+            [*command, *arguments],
+            env=os.environ | {"SAEC_HTTP_PORT": str(taken.getsockname()[1])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running,
+    ):
         assert running.stdout is not None
         line = running.stdout.readline()
+        assert line, running.communicate(timeout=TIMEOUT_S)
         try:
             yield running, json.loads(line)
         finally:
@@ -64,9 +77,27 @@ def test_a_request_goes_all_the_way(
     arrived = saec("tail", "email", "--from-beginning", "--count", "1", "--json", **env)
     assert json.loads(arrived.stdout)["customer_id"] == "42"
 
+    by_http(saec, addresses, env)
+
     running.send_signal(signal.SIGTERM)
     running.wait(TIMEOUT_S)
     assert running.returncode == 0
-    host, _, port = addresses["bootstrap_servers"].partition(":")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((host, int(port)), timeout=1)
+    for address in (addresses["bootstrap_servers"], urlsplit(addresses["http_url"]).netloc):
+        host, _, port = address.partition(":")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), timeout=1)
+
+
+def by_http(saec: Run, addresses: dict[str, Any], env: dict[str, str]) -> None:
+    """The endpoint is there, though its port was taken."""
+    url, docs_url = addresses["http_url"], addresses["http_docs_url"]
+    assert docs_url == f"{url}/docs"
+    assert urllib3.request("GET", docs_url).status == 200
+    key = saec("keys", "add", "test", "--requester", DEFAULT_REQUESTER, **env).stdout.strip()
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def told() -> urllib3.BaseHTTPResponse:
+        return urllib3.request("GET", f"{url}/v1/requests/{ID}", headers=headers)
+
+    wait_until(lambda: told().status == 200)
+    assert told().json()["state"] == "CANCELLED"
