@@ -11,10 +11,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from saec.contracts.events import ScheduleRequested
 from saec.demo import topics, wire
 from saec.demo.expected import Expected, expect
-from saec.demo.scenario import Plan, registry, scenario
+from saec.demo.scenario import BILLING, Plan, registry, scenario
 from saec.demo.screen import Screen
 from saec.demo.tally import Tally
 from saec.demo.verdict import Verdict, judge
@@ -27,10 +29,14 @@ from saec.store import history, shards
 from saec.store.engine import open_engine, transaction
 from saec.supervise.machine import Machine, running
 
+if TYPE_CHECKING:
+    from saec.demo.by_http import HttpRequester
+
 READY_TIMEOUT_S = 30.0
 LATEST_MS = 20_000
 _POLL_S = 0.02
 _PAUSE_S = 0.1
+_ANY_PORT = 0
 _KEPT_VARIABLES = ("SAEC_CACHE_DIR", "SAEC_MAVEN_URL")
 
 
@@ -58,7 +64,7 @@ def run_demo(screen: Screen) -> Verdict:
         data_dir = Path(stack.enter_context(directory))
         began_s = time.monotonic()
         # The defaults: settings in the environment belong to another installation.
-        settings = Settings.model_construct()
+        settings = Settings.model_construct(http_port=_ANY_PORT)
         machine = stack.enter_context(running(settings, _environment(), data_dir, screen.note))
         screen.step("Kafka and PostgreSQL run, topics and tables are made", _since(began_s))
         return perform(machine, Plan(), screen)
@@ -89,8 +95,9 @@ def _submit(machine: Machine, plan: Plan, screen: Screen) -> Submitted:
     settings = machine.settings
     began_s = time.monotonic()
     people = registry(plan)
+    requester = _requester_by_http(machine)
     _publish(settings, [wire.customer(settings.topics, person) for person in people])
-    _wait_until(machine, lambda: _is_ready(settings, len(people)))
+    _wait_until(machine, lambda: _is_ready(settings, len(people)) and _is_let_in(requester))
     screen.step(
         f"{len(people):,} customers are registered, every process is ready", _since(began_s)
     )
@@ -98,7 +105,10 @@ def _submit(machine: Machine, plan: Plan, screen: Screen) -> Submitted:
     start_ms = _now_ms() + plan.lead_ms
     made = scenario(plan, people, start_ms)
     asked = (*made.requests, *made.repeated, *made.refused)
-    _publish(settings, [wire.schedule(settings.topics, request) for request in asked])
+    if requester is not None:
+        _schedule_by_http(requester, asked[0], screen)
+    to_publish = asked if requester is None else asked[1:]
+    _publish(settings, [wire.schedule(settings.topics, request) for request in to_publish])
     _publish(settings, [wire.cancel(settings.topics, cancel) for cancel in made.cancels])
     expected = expect(made)
     screen.step(
@@ -107,6 +117,33 @@ def _submit(machine: Machine, plan: Plan, screen: Screen) -> Submitted:
         _since(began_s),
     )
     return Submitted(expected, start_ms)
+
+
+def _requester_by_http(machine: Machine) -> "HttpRequester | None":
+    """One with a key of their own; None without the endpoint."""
+    if machine.http_url is None:
+        return None
+    from saec.demo.by_http import HttpRequester  # noqa: PLC0415 - part of an extra
+
+    return HttpRequester(machine.settings, machine.http_url, BILLING)
+
+
+def _is_let_in(requester: "HttpRequester | None") -> bool:
+    return requester is None or requester.is_let_in()
+
+
+def _schedule_by_http(
+    requester: "HttpRequester", request: ScheduleRequested, screen: Screen
+) -> None:
+    began_s = time.monotonic()
+    answer = requester.answer_to(request)
+    if answer != "201 ACCEPTED":
+        raise DemoError(f"the HTTP endpoint answered a request with {answer}, not 201 ACCEPTED")
+    screen.step(
+        f"1 request by HTTP is answered {answer}; while this runs, {requester.docs_url} shows "
+        "every call",
+        _since(began_s),
+    )
 
 
 def _publish(settings: Settings, records: list[Outgoing]) -> None:

@@ -21,6 +21,8 @@ from saec.demo import texts
 
 TEXT = "text/plain; charset=utf-8"
 UNKNOWN_CUSTOMER = "999999"
+BILLING = "billing"
+"""Who asks for what goes to one customer."""
 _HOUR_MS = 3_600_000
 _ONE_BY_ONE = (Channel.EMAIL, Channel.SMS, Channel.WHATSAPP)
 
@@ -116,7 +118,7 @@ def _single(
     )
     return ScheduleRequested(
         id=uuid.uuid4(),
-        requester="billing",
+        requester=BILLING,
         channels=(chance.choice(_ONE_BY_ONE),),
         customers=(customer.id,),
         due_at_ms=due_at_ms,
