@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from saec.settings import Settings
+from saec.supervise.endpoint import free_port
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
@@ -24,6 +25,7 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 PROCESSES = sorted(set(OURS) - {"init"})
 TIMEOUT_S = 60
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - of a container
 
 
 def test_it_fits_the_schema_of_compose() -> None:
@@ -53,6 +55,16 @@ def test_nothing_is_reachable_from_other_machines() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
+def test_the_endpoint_is_reached_where_it_listens() -> None:
+    http = SERVICES["http"]
+    (port,) = http["ports"]
+    default = Settings.model_fields["http_port"].default
+    assert port == f"127.0.0.1:{default}:{default}"
+    assert "SAEC_HTTP_PORT" not in http["environment"]
+    assert http["environment"]["SAEC_HTTP_HOST"] == EVERYWHERE
+    assert http["environment"].items() >= SERVICES["requests"]["environment"].items()
+
+
 def test_data_survives_its_container() -> None:
     mounted = {
         volume.partition(":")[0]
@@ -74,7 +86,10 @@ def test_the_init_command_prepares_an_installation(installation: Settings) -> No
 
 
 @pytest.mark.parametrize("service", PROCESSES)
-def test_a_process_gets_healthy_and_stops_when_told(service: str, installation: Settings) -> None:
+def test_a_process_gets_healthy_and_stops_when_told(
+    service: str, make_installation: Callable[..., Settings]
+) -> None:
+    installation = make_installation(http_port=free_port(EVERYWHERE, 0))
     check = OURS[service]["healthcheck"]["test"]
     assert check[0] == "CMD"
     assert run(check[1:], installation).returncode == 1
@@ -119,6 +134,9 @@ def here(command: list[str]) -> list[str]:
 def environment(settings: Settings) -> Mapping[str, str]:
     """What compose sets, pointed at the parts of this test."""
     return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "SAEC_HTTP_HOST": SERVICES["http"]["environment"]["SAEC_HTTP_HOST"],
+        "SAEC_HTTP_PORT": str(settings.http_port),
         "SAEC_BOOTSTRAP_SERVERS": settings.bootstrap_servers,
         "SAEC_DATABASE_URL": settings.database_url,
         "SAEC_TOPIC_PREFIX": settings.topic_prefix,
