@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from saec.supervise.supervisor import MODULES
+
 ROOT = Path(__file__).parents[1]
-MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch")
 WRONG = {
     "SAEC_SHARDS": "s3cret",
     "SAEC_LOG_LEVEL": "s3cret",
     "SAEC_TOPIC_PREFIX": "s3cret/",
     "SAEC_BOOTSTRAP_SERVERS": "s3cret",
     "SAEC_KAFKA": '{"sasl.password": "s3cret",',
+    "SAEC_HTTP_PORT": "s3cret",
     "SAEC_DATABASE_URL": "postgresql://saec:p@s3cret@db.example.com/saec",
 }
 

@@ -13,25 +13,28 @@ import pytest
 from saec.doctor.examine import BOTH, FIRST, KAFKA, STORE, Report
 from saec.doctor.findings import Level
 from saec.settings import Settings
+from saec.supervise.endpoint import free_port
+from saec.supervise.supervisor import MODULES
 from tests.cli.conftest import environment
 from tests.dispatch.kit import Installed
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSES = ("consumers.requests", "consumers.customers", "producers.dispatch")
 DEADLINE_S = 60.0
 
 
 @pytest.fixture
 def running(installed: Installed, tmp_path: Path) -> Iterator[Settings]:
-    """The three processes."""
-    started = []
-    for module in PROCESSES:
+    """The four processes."""
+    started, port = [], {"SAEC_HTTP_PORT": str(free_port("127.0.0.1", 0))}
+    for module in MODULES:
         with (tmp_path / f"{module}.log").open("wb") as log:
             started.append(
                 subprocess.Popen(
                     [sys.executable, "-m", module],
                     cwd=ROOT,
-                    env=os.environ | environment(installed.settings),
+                    env=os.environ
+                    | environment(installed.settings)
+                    | {"SAEC_HTTP_PORT": str(port)},
                     stderr=log,
                 )
             )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from saec.settings import Settings
+from saec.supervise.endpoint import free_port
 from tests.outages.grounds import Grounds
 from tests.outages.scene import Scene
 from tests.outages.single import Process
@@ -65,7 +66,8 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Process]
 
     def begin(module: str, **environment: str) -> Process:
         log = tmp_path / f"{len(made)}.log"
-        made.append(Process(module, settings, log, **environment))
+        port = {"SAEC_HTTP_PORT": str(free_port("127.0.0.1", 0))}
+        made.append(Process(module, settings, log, **port | environment))
         return made[-1]
 
     yield begin

@@ -19,6 +19,8 @@ from tests.outages.single import STOP_S, Process
 from tests.survival.processes import MODULES
 
 DISPATCH = "producers.dispatch"
+EVERY = (*MODULES, "producers.http")
+AT_WORK = {"dispatch": "shards taken over", "http": "listening"}
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +128,9 @@ def test_during_a_takeover(start: Callable[..., Process], installed: Installed) 
 def test_while_a_part_is_away(
     away: str, how: str, start: Callable[..., Process], installed: Installed, grounds: Grounds
 ) -> None:
-    processes = [start(module) for module in MODULES]
+    processes = [start(module) for module in EVERY]
     for process in processes:
-        process.wait_for("shards taken over" if process.role == "dispatch" else "ready")
+        process.wait_for(AT_WORK.get(process.role, "ready"))
     proxy = grounds.postgres if away == "postgres" else grounds.kafka
     installed.ask()
     if how == "refuse":
@@ -147,7 +149,7 @@ def test_while_a_part_is_away(
         proxy.mend()
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", EVERY)
 def test_while_it_waits_at_its_start(
     module: str, start: Callable[..., Process], grounds: Grounds
 ) -> None:
