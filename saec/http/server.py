@@ -110,7 +110,7 @@ class HttpServer:
         if not is_tls and host not in _LOCAL:
             _log.warning(
                 "API keys travel in the clear",
-                advice="set SAEC_HTTP_TLS_CERT, or let only a proxy that speaks TLS reach this port",
+                advice="set SAEC_HTTP_TLS_CERT, or let only a proxy with TLS reach this port",
             )
 
     @asynccontextmanager
