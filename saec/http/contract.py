@@ -186,7 +186,7 @@ there was none within N seconds, and then nothing is decided yet.
 number, and the others are taken. With `Prefer: wait=N` the answers are counted.
 """.strip()
 _CANCEL = """
-The body may be empty. 200: it stopped something, now or before, and `counts` says how much. 409
+The body may be empty or blank. 200: it stopped something, now or before, and `counts` says how much. 409
 `too_late`: everything had left or was on its way. Without `Prefer: wait` 202: Kafka has it, and it
 will be answered. The first answer is final, and a cancel may be sent again.
 """.strip()
