@@ -186,9 +186,9 @@ there was none within N seconds, and then nothing is decided yet.
 number, and the others are taken. With `Prefer: wait=N` the answers are counted.
 """.strip()
 _CANCEL = """
-The body may be empty or blank. 200: it stopped something, now or before, and `counts` says how much. 409
-`too_late`: everything had left or was on its way. Without `Prefer: wait` 202: Kafka has it, and it
-will be answered. The first answer is final, and a cancel may be sent again.
+The body may be empty or blank. 200: it stopped something, now or before, and `counts` says how
+much. 409 `too_late`: everything had left or was on its way. Without `Prefer: wait` 202: Kafka has
+it, and it will be answered. The first answer is final, and a cancel may be sent again.
 """.strip()
 _READ = """
 A request that was refused is not stored, and one that was sent just now may not be stored yet:
@@ -196,7 +196,8 @@ both are 404. So is another requester's, unless the key has the scope `operate`.
 """.strip()
 _LIST = """
 A page may be short, or even empty, and yet have a `next`, since a page looks at 1,000 requests at
-most. Go on with `cursor` until `next` is null. A parameter that is not known is refused.
+most. Go on with `cursor` until `next` is null. A parameter that is not known, or is given twice, is
+refused.
 """.strip()
 _PREFER = {
     "name": "Prefer",
