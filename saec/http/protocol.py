@@ -110,6 +110,8 @@ class Connection(HttpToolsProtocol):
             self.transport.close()  # nobody reads what still comes of it
         if self.transport.is_closing():
             self._close()
+        elif self._in_head and not self.pipeline:
+            self._expect_head()
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
