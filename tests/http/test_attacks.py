@@ -309,10 +309,10 @@ def test_an_offered_upgrade_is_passed_over_and_the_body_stays_a_body(
         last = head("GET", "/v1/health", CLOSE)
         heard = say(served.port, *parts, last, pause_s=0.1)
         assert (heard.statuses, heard.codes) == ([400, 200], ["invalid_json"])
-    taken = say(served.port, post(keys.ana, json_bytes(event()), *offer), pause_s=0.1, wait_s=1)
+    taken = say(served.port, post(keys.ana, json_bytes(event()), *offer), pause_s=0.1, wait_s=0.5)
     assert taken.statuses == [202]
     pieces = head("POST", "/v1/requests", JSON, CHUNKED, *offer, key=keys.ana)
-    heard = say(served.port, pieces, chunked([json_bytes(event())]) + b"0\r\n\r\n", wait_s=1)
+    heard = say(served.port, pieces, chunked([json_bytes(event())]) + b"0\r\n\r\n", wait_s=0.5)
     assert heard.statuses == [202]
 
 
@@ -505,7 +505,7 @@ def test_a_cursor_shows_nobody_elses_requests(
             assert served.post("/v1/requests", event(), prefer="wait=20").status == 201
     page = served.get("/v1/requests?limit=1").json
     other = served.get(f"/v1/requests?cursor={page['next']}", keys.bia)
-    assert other.json == {"requests": [], "next": None}
+    assert {one["requester"] for one in other.json["requests"]} <= {"bia"}
 
 
 def test_other_methods(served: Served, keys: Keys) -> None:

@@ -4,19 +4,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from socket import SO_RCVBUF, SOL_SOCKET, create_server, socket
+from contextlib import ExitStack
+from socket import SO_RCVBUF, SOL_SOCKET, socket
 from uuid import uuid4
 
 import pytest
 
-from saec.clock import SystemClock
 from saec.http import bodies, protocol
-from saec.http.server import HttpServer
 from saec.settings import Settings
-from saec.store.engine import open_engine
-from tests.http.wire import HOST, Heard, drip, head, say
-from tests.outages.grounds import wait_until
+from tests.http.inside import serving
+from tests.http.wire import HOST, Heard, drip, head
 
 HEAD_S, PAUSE_S, WHOLE_S, STREAM_S, UNREAD_S = 0.5, 0.6, 1.0, 2.0, 1.0
 LATE_S = 1.6  # what a refusal may linger, and a slow machine
@@ -31,24 +28,14 @@ LENGTH = "Content-Length: 5000"
 def port(settings: Settings, key: str) -> Iterator[int]:
     """Where it listens."""
     del key  # made before it starts
-    with closing(create_server((HOST, 0))) as probe:
-        free = int(probe.getsockname()[1])
-    engine = open_engine(settings.database_url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol, "HEAD_S", HEAD_S)
         patch.setattr(protocol, "UNREAD_S", UNREAD_S)
         patch.setattr(bodies, "WHOLE_S", WHOLE_S)
         patch.setattr(bodies, "PAUSE_S", PAUSE_S)
         patch.setattr(bodies, "STREAM_S", STREAM_S)
-        serving = HttpServer(settings.model_copy(update={"http_port": free}), engine, SystemClock())
-        thread = threading.Thread(target=serving.run)
-        thread.start()
-        wait_until(lambda: say(free, head("GET", "/v1/health", "Connection: close")).statuses != [])
-        yield free
-        serving.stop()
-        thread.join()
-    serving.close()
-    engine.dispose()
+        with serving(settings) as listening:
+            yield listening
 
 
 def test_who_is_slow_is_not_waited_for(port: int, key: str) -> None:
