@@ -21,7 +21,6 @@ BROKEN_OFF = "broken_off"
 """Ended by a caller who hung up, by a stop, or by an error that SAEC did not expect."""
 
 
-
 @dataclass(slots=True)
 class Change:
     """A change on its way: what is known of it so far."""
