@@ -118,5 +118,5 @@ def json_response(
     told: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
     """A result, as JSON."""
-    text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(told, ensure_ascii=False, separators=(",", ":")) + "\n"  # for curl's sake
     return Response(text.encode(), int(status), headers, "application/json")

@@ -108,7 +108,7 @@ class Problem(SaecError):  # noqa: N818 - the RFC's word
             "code": self.code.value,
             **self.members,
         }
-        return json.dumps(told, ensure_ascii=False).encode()
+        return (json.dumps(told, ensure_ascii=False) + "\n").encode()
 
     @property
     def response(self) -> Response:
