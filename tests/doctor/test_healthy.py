@@ -32,9 +32,7 @@ def running(installed: Installed, tmp_path: Path) -> Iterator[Settings]:
                 subprocess.Popen(
                     [sys.executable, "-m", module],
                     cwd=ROOT,
-                    env=os.environ
-                    | environment(installed.settings)
-                    | {"SAEC_HTTP_PORT": str(port)},
+                    env=os.environ | environment(installed.settings) | port,
                     stderr=log,
                 )
             )
