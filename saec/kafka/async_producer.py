@@ -117,11 +117,10 @@ class AsyncProducer:
                 promise.set_exception(BrokerUnavailableError(f"Kafka: {where.str()}"))
 
     def _failed(self, error: KafkaError, producer: "_Served") -> None:
-        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-            return  # of this record alone
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE or producer is not self._producer:
+            return  # of this record alone, or what was left of a spent producer
         self._away = True
-        is_spent = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - a public name
-        if is_spent and producer is self._producer:
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001 - its public name
             # It never recovers. Nothing depends on the order of two records of different callers.
             self._producer = _Served(self._settings)
             threading.Thread(target=producer.close, daemon=True).start()
