@@ -62,15 +62,15 @@ async def read_whole(request: Request, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
-    """The lines of the body that are not empty, each as soon as it is there.
+async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[tuple[int, bytes]]:
+    """The lines of the body that are not empty, each with its number (the first is 1), at once.
 
     Raises:
         Problem: a line is larger than `most_bytes`, or too many are empty, or the next chunk takes
             longer than 10 s, or the whole longer than 15 minutes.
         ClientDisconnect: the caller is gone.
     """
-    line, empty = bytearray(), 0
+    line, number, empty = bytearray(), 1, 0
     deadline_s = asyncio.get_running_loop().time() + STREAM_S
     more = True
     while more:
@@ -80,14 +80,15 @@ async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[bytes]:
             line += end
             _check_size(line, most_bytes)
             if line.strip():
-                yield bytes(line)
+                yield number, bytes(line)
             else:
                 empty = _one_more(empty)
             line.clear()
+            number += 1
         line += beginning
         _check_size(line, most_bytes)
     if line.strip():
-        yield bytes(line)
+        yield number, bytes(line)
 
 
 def _one_more(empty: int) -> int:

@@ -148,14 +148,14 @@ class _Bulk:
     async def _read(self) -> None:
         """Start every line; ends early when Kafka does not answer."""
         tally, most_bytes = self._tally, self._endpoint.settings.max_request_bytes
-        async for line in read_lines(self._request, most_bytes):
+        async for number, line in read_lines(self._request, most_bytes):
             if tally.unacknowledged:
                 return
             if tally.lines >= MOST_LINES:
                 raise too_many_lines(MOST_LINES)
             tally.lines += 1
             await self._holder.limiter.acquire()  # slows the sender down
-            await self._start(tally.lines, line, most_bytes)
+            await self._start(number, line, most_bytes)
 
     async def _start(self, number: int, line: bytes, most_bytes: int) -> None:
         try:

@@ -32,7 +32,7 @@ def pieces_of(body: bytes, sizes: Iterable[int]) -> list[bytes]:
 
 
 async def lines_of(body: Body | Iterable[bytes], most_bytes: int = MOST) -> list[bytes]:
-    return [line async for line in read_lines(asked(body), most_bytes)]
+    return [line async for _, line in read_lines(asked(body), most_bytes)]
 
 
 @settings(deadline=None)
@@ -102,7 +102,7 @@ def test_a_line_is_there_before_the_next_piece_is_asked_for() -> None:
     body = Body([b'{"a":', b"1}\n{", b"}\n"])
 
     async def work() -> list[tuple[bytes, int]]:
-        return [(line, body.taken) async for line in read_lines(asked(body), MOST)]
+        return [(line, body.taken) async for _, line in read_lines(asked(body), MOST)]
 
     assert run(work) == [(b'{"a":1}', 2), (b"{}", 3)]
 
@@ -139,7 +139,7 @@ def test_a_stream_that_pauses_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def work() -> Problem:
         lines = read_lines(asked(Pausing([b"a\n", b"b\n", b"c\n"])), MOST)
-        assert [await anext(lines), await anext(lines)] == [b"a", b"b"]
+        assert [await anext(lines), await anext(lines)] == [(1, b"a"), (2, b"b")]
         return await refused(anext(lines))
 
     problem = run(work)

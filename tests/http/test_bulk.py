@@ -142,19 +142,19 @@ def test_each_line_by_itself() -> None:
     assert told["refusals"] == [
         {"line": 2, "request_id": None, "code": "invalid_json", "detail": "the value is not JSON"},
         {
-            "line": 3,
+            "line": 4,
             "request_id": id_of(other),
             "code": "other_requester",
             "detail": "requester: not the one of the API key",
         },
         {
-            "line": 6,
+            "line": 7,
             "request_id": id_of(bad),
             "code": "unknown_channel",
             "detail": told["refusals"][2]["detail"],
         },
         {
-            "line": 7,
+            "line": 8,
             "request_id": None,
             "code": "invalid_id",
             "detail": "id: missing; choose one, to send it again safely",
