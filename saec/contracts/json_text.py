@@ -39,7 +39,7 @@ def parse_object(value: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise RejectedError(Reason.NOT_UTF8, f"the value is not UTF-8{_looks(value)}") from None
     parsed = _parse(text, value)
-    if _deeper_than(parsed, MAX_DEPTH):
+    if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(parsed, MAX_DEPTH):
         raise _too_deep()
     if "\\u" in text:
         _refuse_surrogates(parsed)

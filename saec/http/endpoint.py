@@ -49,9 +49,9 @@ class Endpoint:
     def record(self, question: Question, holder: Holder, traceparent: str | None) -> Outgoing:
         """What to publish. A `traceparent` that is not valid is left out."""
         headers = [("content-type", b"application/json"), (KEY_HEADER, holder.key.key_id.encode())]
-        trace = [("traceparent", (traceparent or "").encode())]
-        if valid_traceparent(trace) is not None:
-            headers += trace
+        if traceparent is not None:
+            trace = ("traceparent", traceparent.encode())
+            headers += [trace] if valid_traceparent([trace]) is not None else []
         topic = self.settings.topics.requests
         return Outgoing(topic, question.value, question.request_id.encode(), headers)
 

@@ -77,11 +77,6 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; or a trailer, which nobody here reads."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """The head of a request is whole."""
         self._in_head, self._got_on = False, True
@@ -91,6 +86,7 @@ class Connection(HttpToolsProtocol):
             raise _TooManyError
         self._stop_waiting()
         super().on_headers_complete()
+        self.headers = []  # for trailers, which nobody here reads
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""

@@ -38,7 +38,6 @@ _LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 # Without one, an encrypted key would be asked about on the terminal, and the process would wait.
 _NO_PASSWORD = "none"  # noqa: S105
 _HEADERS = [
-    ("server", "saec"),
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),

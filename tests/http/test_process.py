@@ -103,7 +103,7 @@ def test_who_waits_for_an_answer_has_202_at_once(running: Served, number: signal
 def test_an_idle_one_stops_at_once_also_with_connections_open(running: Served) -> None:
     with closing(running.connect()) as used, socket.create_connection((HOST, running.port)):
         used.request("GET", "/v1/health")
-        assert used.getresponse().read() == b'{"status":"ok"}'
+        assert used.getresponse().read() == b'{"status":"ok"}\n'
         assert running.process.stop() < STOP_S
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, running.port))
