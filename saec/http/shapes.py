@@ -25,7 +25,6 @@ from saec.contracts.events import (
 from saec.contracts.instants import MAX_MS
 from saec.contracts.status import Status
 from saec.errors import Reason
-from saec.http.bulk import MOST_LINES
 from saec.http.problems import Code
 from saec.http.questions import SCHEDULE
 from saec.store.history import State
@@ -240,7 +239,7 @@ _TAKEN_EXAMPLE = {
     "answer": None,
 }
 _REFUSAL: dict[str, Schema] = {
-    "line": {"type": "integer", "minimum": 1, "maximum": MOST_LINES},
+    "line": {"type": "integer", "minimum": 1, "description": "In the body, empty ones counted."},
     "request_id": _or_null({"type": "string"}, "If it could be read."),
     "code": {"type": "string", "description": "As in a problem."},
     "detail": {"type": "string"},
