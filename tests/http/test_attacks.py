@@ -12,20 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from socket import create_connection
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from aiolimiter import AsyncLimiter
 from starlette.requests import Request
 
 from saec import keys as keys_module
 from saec.clock import SystemClock
-from saec.http.keyring import Keyring
+from saec.http.endpoint import Endpoint, Reader
+from saec.http.keyring import Holder, Keyring
 from saec.http.problems import Problem
 from saec.kafka.follow import Beginning, read_whole
 from saec.keys import Scope, new_key
 from saec.settings import Settings
-from saec.store.engine import open_engine, transaction
+from saec.store.engine import Connection, open_engine, transaction
 from saec.store.keys import KeyRow
 from tests.http.endpoint import Served, answering, make_key, serve
 from tests.http.wire import HOST, chunked, head, memory_mb, post, pour, say
@@ -408,6 +410,29 @@ def test_one_key_does_not_keep_the_others_from_bulk_calls(served: Served, keys: 
         assert fifth.headers["retry-after"] == "1"
         other = served.post("/v1/requests", line, keys.bia, content_type="application/jsonl")
         assert (other.status, other.json["published"]) == (202, 1)
+
+
+def test_one_key_does_not_keep_the_others_from_reading(settings: Settings) -> None:
+    def sleep(connection: Connection, seconds: float) -> None:
+        connection.exec_driver_sql(f"SELECT pg_sleep({seconds})")
+
+    async def read_meanwhile(reader: Reader) -> float:
+        nobody = cast("Any", None)
+        point = Endpoint(settings, nobody, nobody, nobody, reader)
+        greedy, other = (Holder(cast("Any", name), AsyncLimiter(1)) for name in "ab")
+        async with asyncio.TaskGroup() as group:
+            for _ in range(12):
+                group.create_task(point.read(greedy, sleep, 0.5))
+            await asyncio.sleep(0.1)
+            began_s = time.monotonic()
+            await point.read(other, sleep, 0)
+            return time.monotonic() - began_s
+
+    engine = open_engine(settings.database_url)
+    reader = Reader(engine)
+    assert asyncio.run(read_meanwhile(reader)) < 0.35
+    reader.close()
+    engine.dispose()
 
 
 def test_nothing_gets_into_headers_of_any_kind(

@@ -298,6 +298,24 @@ def test_all_refusals_are_counted_and_the_first_are_shown(monkeypatch: pytest.Mo
     assert [refusal["line"] for refusal in told["refusals"]] == [1, 2]
 
 
+def test_others_are_served_between_two_refusals() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def post() -> None:
+        serving = asyncio.create_task(others())
+        await Call()._post([b"{}\n" * 500], "")
+        serving.cancel()
+
+    run(post)
+    assert turns >= 500
+
+
 @pytest.mark.parametrize(
     ("calls", "told"), [(4, (429, Code.TOO_MANY_REQUESTS)), (8, (503, Code.TOO_BUSY))]
 )
