@@ -151,6 +151,8 @@ def _checked(heard: Heard) -> Heard:
             assert f"content-type: {MEDIA_TYPE}" in told, heard
             size = int(re.findall(r"content-length: (\d+)", told)[0])
             body = heard.raw[answer.end() : answer.end() + size]
-            assert len(body) in {0, size}, heard
-            assert not body or json.loads(body)["code"] in _CODES, heard
+            if len(body) == size:
+                assert json.loads(body)["code"] in _CODES, heard
+            else:  # none to a HEAD; and who sends on after it may lose the end to the closing
+                assert not body or heard.is_closed, heard
     return heard
