@@ -27,7 +27,7 @@ from saec.settings import Settings
 from saec.store import migrate
 from saec.store.engine import open_engine, transaction
 
-KAFKA_IMAGE = "apache/kafka:4.2.0"
+KAFKA_IMAGE = "apache/kafka:4.2.2"
 POSTGRES_IMAGE = "postgres:18"
 CALL_TIMEOUT_S = 30.0
 DOCKER_PING_TIMEOUT_S = 3
@@ -132,7 +132,7 @@ def choose() -> Choice:
         return Choice("SAEC_TEST_BOOTSTRAP and SAEC_TEST_DSN", _given)
     if _docker_answers():
         return Choice(f"Docker: {KAFKA_IMAGE}, {POSTGRES_IMAGE}", _docker)
-    return Choice("embedded: Apache Kafka 4.2.0, PostgreSQL 18", _embedded)
+    return Choice("embedded: Apache Kafka 4.2.2, PostgreSQL 18", _embedded)
 
 
 @contextmanager

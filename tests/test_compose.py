@@ -36,7 +36,7 @@ def test_it_fits_the_schema_of_compose() -> None:
 def test_every_image_is_pinned_and_every_service_of_ours_or_below_it_is_checked() -> None:
     images = {service["image"] for service in SERVICES.values() if "build" not in service}
     assert all(re.search(r":v?\d", image) for image in images)
-    assert {"apache/kafka:4.2.0", "postgres:18"} <= images
+    assert {"apache/kafka:4.2.2", "postgres:18"} <= images
     long_running = set(SERVICES) - {"init", "ui"}
     assert {name for name in SERVICES if "healthcheck" in SERVICES[name]} == long_running
 

@@ -6,7 +6,7 @@ from saec.doctor.findings import Finding, error, or_fine, some, warning
 from saec.doctor.patient import Patient
 from saec.kafka.survey import TopicState
 
-# Apache Kafka speaks this since 4.3. A client sees nothing that tells 4.3.0 from 4.3.1.
+# Apache Kafka speaks this since 4.3. A client sees nothing that tells 4.3.0 from 4.4.0 or later.
 _OF_4_3 = ("DescribeLogDirs", 5)
 _REPLICAS = 3
 _MORE = (
@@ -16,19 +16,19 @@ _MORE = (
 
 
 def version(patient: Patient) -> list[Finding]:
-    """Kafka 4.3.0 can lose the end of a transaction."""
+    """Kafka 4.3.0, 4.3.1 and 4.4.0 lose the end of a transaction."""
     name = "broker_version"
     versions = patient.survey.api_versions()
     if not versions:
-        advice = "Look at the release that the brokers run: use 4.2, not 4.3.0."
+        advice = "Look at the release that the brokers run: use 4.2.2, not 4.3.0, 4.3.1 or 4.4.0."
         return [warning(name, "no broker told which APIs it speaks", advice)]
     api, least = _OF_4_3
     new = [broker for broker, apis in versions.items() if apis.get(api, 0) >= least]
     advice = (
-        "Use 4.2. 4.3.0 can lose the end of a transaction (KAFKA-20734), and a client cannot see "
-        "which release it is: look at the brokers."
+        "Use 4.2.2. 4.3.0, 4.3.1 and 4.4.0 lose the end of a transaction on a partition without a "
+        "leader (KAFKA-20734). A client cannot see which release it is: look at the brokers."
     )
-    bad = [warning(name, f"Kafka 4.3 or later: {some(new)}", advice)] if new else []
+    bad = [error(name, f"Kafka 4.3 or later: {some(new)}", advice)] if new else []
     return or_fine(name, bad, f"{len(versions)} broker(s) older than Kafka 4.3")
 
 

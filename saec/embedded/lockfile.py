@@ -11,7 +11,7 @@ from pathlib import Path
 
 BROKER = "broker"
 CONSOLE_TOOLS = "console-tools"
-KAFKA_VERSION = "4.2.0"
+KAFKA_VERSION = "4.2.2"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Addresses:
 
 
 class EmbeddedStack:
-    """PostgreSQL 18 and Apache Kafka 4.2.0 with their data below `data_dir`, kept between starts.
+    """PostgreSQL 18 and Apache Kafka 4.2.2 with their data below `data_dir`, kept between starts.
 
     Use it as a context manager, or call `start` and `stop`. Raises `ConfigurationError` when the
     optional packages are missing, `DownloadError` and `EmbeddedStackError` when a part does not

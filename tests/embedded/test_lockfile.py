@@ -10,7 +10,7 @@ from saec.embedded.lockfile import BROKER, CONSOLE_TOOLS, KAFKA_VERSION, read_lo
 
 LISTING = """
 The following files have been resolved:
-   org.apache.kafka:kafka_2.13:jar:4.2.0:compile
+   org.apache.kafka:kafka_2.13:jar:4.2.2:compile
    at.yawk.lz4:lz4-java:jar:1.10.1:runtime
    junit:junit:jar:4.13:test
 """
@@ -37,6 +37,6 @@ def test_relocking_keeps_what_runs_and_drops_what_only_tests_need(
     )
     text = relock.relock(LISTING)
     assert "at.yawk.lz4:lz4-java:1.10.1 " in text
-    assert "org.apache.kafka:kafka_2.13:4.2.0 " in text
+    assert f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION} " in text
     assert "junit" not in text
     assert text.startswith(relock.HEADER)
