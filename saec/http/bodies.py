@@ -5,7 +5,7 @@ time, however slowly or endlessly it comes.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +22,8 @@ PAUSE_S = 10.0
 """Between two chunks of a stream."""
 STREAM_S = 900.0
 """For a stream in all."""
+LOOK_S = 0.5
+"""How often is looked, while nothing comes, whether more of a stream is wanted."""
 _MOST_EMPTY = 10_000
 
 
@@ -62,8 +64,16 @@ async def read_whole(request: Request, most_bytes: int) -> bytes:
     return bytes(body)
 
 
-async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[tuple[int, bytes]]:
+def _wanted() -> None:
+    """All of it."""
+
+
+async def read_lines(
+    request: Request, most_bytes: int, check: Callable[[], None] = _wanted
+) -> AsyncIterator[tuple[int, bytes]]:
     """The lines of the body that are not empty, each with its number (the first is 1), at once.
+
+    While the next chunk is waited for, `check` is called now and then; what it raises ends it.
 
     Raises:
         Problem: a line is larger than `most_bytes`, or too many are empty, or the next chunk takes
@@ -74,7 +84,7 @@ async def read_lines(request: Request, most_bytes: int) -> AsyncIterator[tuple[i
     deadline_s = asyncio.get_running_loop().time() + STREAM_S
     more = True
     while more:
-        chunk, more = await _chunk_before(request, deadline_s)
+        chunk, more = await _chunk_before(request, deadline_s, check)
         *ends, beginning = chunk.split(b"\n")
         for end in ends:
             line += end
@@ -97,13 +107,19 @@ def _one_more(empty: int) -> int:
     return empty + 1
 
 
-async def _chunk_before(request: Request, deadline_s: float) -> tuple[bytes, bool]:
-    left_s = deadline_s - asyncio.get_running_loop().time()
-    try:
-        async with asyncio.timeout(min(PAUSE_S, left_s)):
-            return await _chunk(request)
-    except TimeoutError:
-        raise _too_slow() from None
+async def _chunk_before(
+    request: Request, deadline_s: float, check: Callable[[], None]
+) -> tuple[bytes, bool]:
+    loop = asyncio.get_running_loop()
+    until_s = min(loop.time() + PAUSE_S, deadline_s)
+    while True:
+        try:
+            async with asyncio.timeout_at(min(loop.time() + LOOK_S, until_s)):
+                return await _chunk(request)
+        except TimeoutError:
+            check()
+            if loop.time() >= until_s:
+                raise _too_slow() from None
 
 
 async def _chunk(request: Request) -> tuple[bytes, bool]:

@@ -146,20 +146,39 @@ class _Bulk:
         return json_response(told, status, applied(self._wait_s))
 
     async def _read(self) -> None:
-        """Start every line; ends early when Kafka does not answer."""
+        """Start every line; ends early when Kafka does not answer, or the key is good no more."""
         tally, most_bytes = self._tally, self._endpoint.settings.max_request_bytes
-        async for number, line in read_lines(self._request, most_bytes):
+        async for number, line in read_lines(self._request, most_bytes, self._check_key):
             if tally.unacknowledged:
                 return
             if tally.lines >= MOST_LINES:
                 raise too_many_lines(MOST_LINES)
-            tally.lines += 1
             await self._holder.limiter.acquire()  # slows the sender down
-            await self._start(number, line, most_bytes)
+            await self._take(number, line, most_bytes)
 
-    async def _start(self, number: int, line: bytes, most_bytes: int) -> None:
+    def _check_key(self) -> None:
+        self._endpoint.keyring.check(self._holder, Scope.SCHEDULE)
+
+    async def _take(self, number: int, line: bytes, most_bytes: int) -> None:
+        """Start a line, as soon as there is room among those on their way to Kafka."""
+        await self._room.acquire()
+        question = None
         try:
-            question = await self._endpoint.validated(
+            self._check_key()  # last of all: waiting may have taken long
+            self._tally.lines += 1
+            question = await self._question(number, line, most_bytes)
+        finally:
+            if question is None:
+                self._room.release()
+        if question is not None:
+            task = asyncio.create_task(self._put(number, question))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _question(self, number: int, line: bytes, most_bytes: int) -> Question | None:
+        """What a line asks for; None: it is refused."""
+        try:
+            return await self._endpoint.validated(
                 questions.of_line, line, self._holder.requester, most_bytes
             )
         except RejectedError as error:
@@ -167,11 +186,7 @@ class _Bulk:
             self._tally.refuse(number, error.reason, error.detail, named)
             self._trail.tell(Change("schedule", named, outcome=error.reason))
             await asyncio.sleep(0)  # else nobody is served before the last of those that are here
-            return
-        await self._room.acquire()
-        task = asyncio.create_task(self._put(number, question))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            return None
 
     async def _put(self, number: int, question: Question) -> None:
         """In a task: publish a line, and hear the answer if that is waited for."""

@@ -1,8 +1,9 @@
 """Who asks, and whether they may.
 
-Owns the API keys as they were last read from PostgreSQL. Invariant: a key that was revoked or has
-expired is refused within `FRESH_S` seconds while PostgreSQL answers; while it does not, the keys
-that were known stay good, so that requests are still taken.
+Owns the API keys as they were last read from PostgreSQL. Invariant: a key that was revoked is
+refused within `FRESH_S` seconds while PostgreSQL answers, also in a call that it opened before;
+while it does not, the keys that were known stay good, so that requests are still taken. A key that
+has expired is refused in any case: PostgreSQL's clock is counted on from when it was read.
 """
 
 from asyncio import Lock, Semaphore, Task, create_task, shield
@@ -26,7 +27,7 @@ from saec.http.problems import (
     unavailable,
 )
 from saec.keys import Scope, matches, parse
-from saec.store.keys import KeyRow
+from saec.store.keys import KeyRow, KeyState
 
 FRESH_S = 2.0
 _UNKNOWN_AGAIN_S = 1.0
@@ -53,12 +54,16 @@ class Holder:
         return self.key.requester
 
 
+Loaded = tuple[int, Sequence[KeyRow]]
+"""PostgreSQL's clock, epoch milliseconds, and the keys that are usable then."""
+
+
 class Keyring:
     """The keys. `load` reads those that are usable, in whatever way it likes."""
 
     def __init__(
         self,
-        load: Callable[[], Awaitable[Sequence[KeyRow]]],
+        load: Callable[[], Awaitable[Loaded]],
         clock: Clock,
         default_rate: int,
         most_at_a_time: int,
@@ -68,6 +73,7 @@ class Keyring:
         self._default_rate = default_rate
         self._most_at_a_time = most_at_a_time
         self._holders: dict[str, Holder] = {}
+        self._read_ms, self._read_s = 0, 0.0
         self._looked_s: float | None = None
         self._is_known = False
         self._loading = Lock()
@@ -105,15 +111,34 @@ class Keyring:
         finally:
             holder.at_a_time -= 1
 
+    def check(self, holder: Holder, scope: Scope) -> None:
+        """Whether who was let in, maybe long ago, would still be.
+
+        Raises:
+            Problem: 401.
+        """
+        known = self._holders.get(holder.key.key_id)
+        if known is None or scope not in known.key.scopes or not self._is_good(known):
+            raise unauthenticated("the API key was revoked or has expired since the call began")
+
     async def _identified(self, request: Request) -> Holder:
         key_id, secret = _bearer(request)
         holder = self._holders.get(key_id)
         if holder is None and (self._is_old() or not self._is_known):
             await self._look_again()
             holder = self._holders.get(key_id)
-        if holder is None or not matches(secret, holder.key.secret_hash):
+        if holder is None or not (
+            matches(secret, holder.key.secret_hash) and self._is_good(holder)
+        ):
             raise unauthenticated("the API key is unknown, was revoked or has expired")
         return holder
+
+    def _is_good(self, holder: Holder) -> bool:
+        return holder.key.state(self._now_ms()) is KeyState.ACTIVE
+
+    def _now_ms(self) -> int:
+        """PostgreSQL's clock, as far as it is known here."""
+        return self._read_ms + int((self._clock.monotonic_s() - self._read_s) * 1000)
 
     def _is_old(self) -> bool:
         """Whether a key that was added just now may be missing; asked for rarely, if at all."""
@@ -138,7 +163,10 @@ class Keyring:
     async def _look(self) -> None:
         self._is_known = False
         try:
-            self._holders = {row.key_id: self._holder(row) for row in await self._load()}
+            began_s = self._clock.monotonic_s()
+            now_ms, rows = await self._load()
+            self._read_ms, self._read_s = now_ms, began_s
+            self._holders = {row.key_id: self._holder(row) for row in rows}
             self._is_known = True
         finally:
             self._looked_s = self._clock.monotonic_s()

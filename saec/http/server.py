@@ -210,5 +210,6 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _usable_keys(connection: StoreConnection) -> list[KeyRow]:
-    return keys.read_usable(connection, shards.now_ms(connection))
+def _usable_keys(connection: StoreConnection) -> tuple[int, list[KeyRow]]:
+    now_ms = shards.now_ms(connection)
+    return now_ms, keys.read_usable(connection, now_ms)

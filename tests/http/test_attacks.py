@@ -31,6 +31,7 @@ from saec.store.engine import Connection, open_engine, transaction
 from saec.store.keys import KeyRow
 from tests.http.endpoint import Served, answering, make_key, serve
 from tests.http.wire import HOST, chunked, head, memory_mb, post, pour, say
+from tests.outages.grounds import wait_until
 
 CONNECTIONS = 60
 MARKER = "Quixabeira"  # in everything that is sent; tests/privacy.py looks for it too
@@ -213,11 +214,11 @@ def test_a_secret_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) 
 def test_unknown_keys_that_come_together_cost_one_look() -> None:
     looks = 0
 
-    async def load() -> Sequence[KeyRow]:
+    async def load() -> tuple[int, Sequence[KeyRow]]:
         nonlocal looks
         looks += 1
         await asyncio.sleep(0.01)
-        return []
+        return 0, []
 
     async def come(keyring: Keyring) -> None:
         bearer = b"authorization", f"Bearer {new_key()[0]}".encode()
@@ -410,6 +411,26 @@ def test_one_key_does_not_keep_the_others_from_bulk_calls(served: Served, keys: 
         assert fifth.headers["retry-after"] == "1"
         other = served.post("/v1/requests", line, keys.bia, content_type="application/jsonl")
         assert (other.status, other.json["published"]) == (202, 1)
+
+
+def test_a_revoked_key_ends_the_calls_that_it_opened_before(
+    served: Served, settings: Settings
+) -> None:
+    key = make_key(settings, "ana", rate=FREE)
+    wait_until(lambda: served.get("/v1/pending", key).status == 200)
+    one = chunked([json_bytes(event(id=str(uuid4()))) + b"\n"])
+    with create_connection((HOST, served.port), timeout=30) as wire:
+        lines = "Content-Type: application/jsonl"
+        wire.sendall(head("POST", "/v1/requests", lines, CHUNKED, key=key) + one)
+        before = len(records(settings))
+        _spoil(settings, key, "revoked_at_ms = 1")
+        wait_until(lambda: served.get("/v1/pending", key).status == 401)
+        told = bytearray(wire.recv(65_536))  # though nothing more is sent, and the body has no end
+        while piece := wire.recv(65_536):
+            told += piece
+    assert told.startswith(b"HTTP/1.1 401 "), told
+    assert b'"published": 1' in told
+    assert len(records(settings)) <= before + 1
 
 
 def test_one_key_does_not_keep_the_others_from_reading(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from saec.clock import SystemClock
 from saec.contracts.status import RequestStatus, Status
 from saec.errors import BrokerUnavailableError, Reason
-from saec.http import bulk
+from saec.http import bodies, bulk
 from saec.http.answers import Answers, Expected
 from saec.http.bulk import schedule_many
 from saec.http.endpoint import Endpoint, Reader
@@ -89,8 +89,8 @@ async def endpoint_of(kafka: Kafka, rate: int = 1_000_000) -> tuple[Endpoint, st
     text, key_id, secret_hash = new_key()
     row = KeyRow(key_id, secret_hash, "a job", "billing", (Scope.SCHEDULE,), rate, 0, None, None)
 
-    async def load() -> list[KeyRow]:
-        return [row]
+    async def load() -> tuple[int, list[KeyRow]]:
+        return 0, [row]
 
     keyring = Keyring(load, SystemClock(), rate, 100)
     await keyring.refresh()
@@ -339,3 +339,33 @@ def test_only_so_many_calls_at_a_time(
         assert (await schedule_many(endpoint, asked([line()], headers))).status_code == 202
 
     run(work)
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 30.0])
+def test_a_key_that_is_good_no_more_ends_its_open_calls(
+    pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that send nothing now; what became of the lines before is told."""
+    monkeypatch.setattr(bodies, "LOOK_S", 0.01)
+    kafka = Kafka()
+
+    async def work() -> tuple[Problem, int]:
+        endpoint, authorization = await endpoint_of(kafka)
+        holder = next(iter(endpoint.keyring._holders.values()))
+
+        class Revoked(Body):
+            async def receive(self) -> Any:
+                if self.taken == 2:
+                    holder.key = replace(holder.key, revoked_at_ms=1)
+                    await asyncio.sleep(pause_s)
+                return await super().receive()
+
+        body = Revoked(line() + b"\n" for _ in range(10))
+        request = asked(body, {"authorization": authorization})
+        problem = await refused(schedule_many(endpoint, request))
+        return problem, body.taken
+
+    problem, taken = run(work)
+    assert (problem.status, problem.code) == (401, Code.UNAUTHENTICATED)
+    assert (problem.members["lines"], problem.members["published"]) == (2, 2)
+    assert (len(kafka.published), taken) == (2, 2 if pause_s else 3)

@@ -41,13 +41,18 @@ class Ring:
     def monotonic_s(self) -> float:
         return self.now_s
 
-    async def _load(self) -> Sequence[KeyRow]:
+    async def _load(self) -> tuple[int, Sequence[KeyRow]]:
         self.loads += 1
         found = list(self.stored)
         await asyncio.sleep(0.01)
         if self.is_away:
             raise StoreUnavailableError("PostgreSQL does not answer")
-        return found
+        return self.now_ms, found
+
+    @property
+    def now_ms(self) -> int:
+        """PostgreSQL's clock."""
+        return int(self.now_s * 1000)
 
     async def admit(self, text: str, *scopes: Scope) -> str:
         """Let somebody in, and out again; the requester in whose name they act."""
@@ -299,5 +304,45 @@ def test_while_postgresql_is_away_known_keys_stay_good_and_others_are_to_ask_aga
         ring.now_s += 2  # looked for again a second later at the earliest
         assert await ring.admit(other) == "billing"
         assert (await refused(ring.admit(text))).status == 401
+
+    run(work)
+
+
+def test_an_expired_key_is_refused_also_while_postgresql_is_away() -> None:
+    """Its clock was read together with the keys, and is counted on."""
+    (text, row), (other, another) = made(expires_at_ms=130_000), made(expires_at_ms=None)
+
+    async def work() -> None:
+        ring = Ring([row, another])
+        await ring.keyring.refresh()
+        ring.is_away = True
+        ring.now_s += 29.9
+        assert await ring.admit(text) == "billing"
+        ring.now_s += 0.2
+        assert (await refused(ring.admit(text))).status == 401
+        assert await ring.admit(other) == "billing"
+
+    run(work)
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "scope taken away"])
+def test_who_was_let_in_is_looked_at_again(how: str) -> None:
+    text, row = made(expires_at_ms=130_000)
+
+    async def work() -> None:
+        ring = Ring([row])
+        await ring.keyring.refresh()
+        request = asked(headers={"authorization": f"Bearer {text}"})
+        async with ring.keyring.admitted(request, Scope.SCHEDULE) as holder:
+            ring.keyring.check(holder, Scope.SCHEDULE)
+            if how == "expired":
+                ring.now_s += 30
+            else:
+                taken = replace(row, scopes=(Scope.READ,))
+                ring.stored = [] if how == "revoked" else [taken]
+                await ring.keyring.refresh()
+            with pytest.raises(Problem) as caught:
+                ring.keyring.check(holder, Scope.SCHEDULE)
+            assert (caught.value.status, caught.value.code) == (401, Code.UNAUTHENTICATED)
 
     run(work)
