@@ -32,8 +32,8 @@ from saec.store.engine import Engine, transaction
 from saec.store.shards import Owned
 
 _CLAIM_AT_LEAST_EVERY_S = 1.0
-_HANGING_EXTRA_S = 10.0
 _BACKOFF_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0)
+_IDLE_BOUND_S = 60.0  # for so long a worker may have shards and dispatch none
 _QUIET_S = 2.0  # for how long nothing may have failed until it counts as over
 
 _log = structlog.get_logger("saec.dispatch")
@@ -76,9 +76,9 @@ class Worker:
         self._failures = 0
         self._pace = Pace(settings.dispatch_batch_messages)
         self._claimed_at_s = 0.0
+        self._idle_since_s: float | None = None
         self._outage = Outage(_log, clock, "round abandoned")
-        hanging_bound_s = settings.transaction_timeout_s + _HANGING_EXTRA_S
-        self._suspended = Suspended(engine, clock, hanging_bound_s)
+        self._suspended = Suspended(engine, clock)
         ledger = Ledger(settings, clock)
         self._takeover = Takeover(settings, engine, ledger, clock, self._stop)
         self._membership = Membership(settings, self._on_revoked, self._on_lost)
@@ -92,6 +92,17 @@ class Worker:
     def halted(self) -> dict[int, str]:
         """The shards this worker will not dispatch, and why."""
         return dict(self._suspended.halted)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this worker is not at work, for a health check; None when it is. From any thread."""
+        if (stuck := self._outage.stuck) is not None:
+            return f"the same round fails, {stuck}"
+        since_s = self._idle_since_s
+        if since_s is None or (idle_s := self._now_s() - since_s) < _IDLE_BOUND_S:
+            return None
+        assigned = len(self._membership.assigned)
+        return f"none of {assigned} shards assigned is dispatched for {idle_s:.0f} s"
 
     def run(self) -> None:
         """Round after round, until `stop`.
@@ -118,6 +129,7 @@ class Worker:
         """One round; returns for how many seconds there is nothing to do."""
         try:
             self._membership.poll(0)
+            self._look_at_idleness()
             belief = self._believe()
             self._take_over(belief)
             if not belief.owned:
@@ -195,8 +207,15 @@ class Worker:
         self._claimed_at_s = 0.0
         if taken.owned:
             _log.info("shards taken over", shards=sorted(taken.owned))
-        self._suspended.tried(frozenset(taken.owned), taken.hanging)
+        self._suspended.tried(frozenset(taken.owned), taken.waiting)
         self._suspended.found_halted(taken.halted)
+
+    def _look_at_idleness(self) -> None:
+        """Note since when shards are assigned, and none is dispatched."""
+        if self.owned or not self._membership.assigned:
+            self._idle_since_s = None
+        elif self._idle_since_s is None:
+            self._idle_since_s = self._now_s()
 
     def _on_revoked(self, revoked: frozenset[int]) -> None:
         """Apply what is finished, give up what is ahead, release; with any doubt do not release."""

@@ -20,7 +20,7 @@ from saec.dispatch.resolve import ContradictionError, resolve
 from saec.errors import ConfigurationError
 from saec.kafka import stretches
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
-from saec.kafka.transaction import TransactionalProducer, fence
+from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
@@ -29,18 +29,35 @@ from saec.store.shards import Owned, Seen
 
 _SETTLE_WAIT_S = 1.0
 _SETTLE_POLL_S = 0.02
+_FENCES_AT_ONCE = 8
+_NO_LEADER = "its ledger partition has no leader"
+_OPEN = "a transaction is open in its ledger"
+_SLOW = "its ledger could not be read in time"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why a shard could not be taken over now.
+
+    `open_at` is where its ledger ends for read_committed readers, when a transaction is open there
+    and no replica is missing that would have to write its end. `costly` says that finding out took
+    seconds, in which nothing was dispatched.
+    """
+
+    why: str
+    open_at: int | None = None
+    costly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How a takeover ended for each shard; one in neither was taken by somebody else meanwhile.
+    """How a takeover ended for each shard; one in none was taken by somebody else meanwhile.
 
-    `hanging` shards had a transaction open in their ledger, or could not be read to the sentinel:
-    they are to be tried again. `halted` ones wait for a person; it says why.
+    `waiting` shards are to be tried again. `halted` ones wait for a person; it says why.
     """
 
     owned: dict[int, Owned] = field(default_factory=dict)
-    hanging: frozenset[int] = frozenset()
+    waiting: dict[int, Waiting] = field(default_factory=dict)
     halted: dict[int, str] = field(default_factory=dict)
 
 
@@ -67,14 +84,14 @@ class Takeover:
         """
         me = producer.transactional_id
         seen, halted = self._look(wanted)  # 2
-        for owner in {look.owner for look in seen.values()} - {None, me}:
-            fence(self.settings, str(owner))  # 3
+        fenced, waiting = self._fenced(seen, me)  # 3
         with transaction(self.engine) as connection:
-            taken = shards.compare_and_set(connection, me, seen)  # 4
-        ends = self._settled(taken, _SETTLE_WAIT_S if patient else 0.0)  # 5
+            taken = shards.compare_and_set(connection, me, fenced)  # 4
+        ends, unsettled = self._settled(taken, _SETTLE_WAIT_S if patient else 0.0)  # 5
+        waiting |= unsettled
         owned = {shard: taken[shard] for shard in ends}
         if not owned:
-            return Taken(hanging=frozenset(taken), halted=halted)
+            return Taken(waiting=waiting, halted=halted)
         self._check_reaches(owned, ends)
         attempt = self._write_sentinels(producer, owned)  # 6
         starts = {
@@ -82,8 +99,9 @@ class Takeover:
         }
         entries = self.ledger.read(starts, attempt)  # 7
         read = {shard: owned[shard] for shard in entries}
+        waiting |= dict.fromkeys(owned.keys() - read.keys(), Waiting(_SLOW, costly=True))
         settled = self._settle(me, read, attempt, entries, ends) if read else {}  # 8
-        return Taken(settled, frozenset(taken) - frozenset(settled), halted)
+        return Taken(settled, waiting, halted)
 
     def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
         """Owner and epoch of what may be taken over, and why the rest may not."""
@@ -108,19 +126,50 @@ class Takeover:
     def _answered(self, role: str, topic: str) -> dict[int, int]:
         return stretches.committed_offsets(self.settings, role, topic, wait=False)
 
-    def _settled(self, taken: Mapping[int, Owned], wait_s: float) -> dict[int, Ends]:
-        """Both ends of each ledger partition, of those where no transaction is open or hanging.
+    def _fenced(
+        self, seen: Mapping[int, Seen], me: str
+    ) -> tuple[dict[int, Seen], dict[int, Waiting]]:
+        """Fence the owners of what was seen; those shards whose owner could not be, wait.
+
+        Raises:
+            InDoubtError: not one could be fenced, and nothing is left to take over.
+        """
+        owners = {look.owner for look in seen.values()} - {None, me}
+        failed: dict[str | None, InDoubtError] = {}
+        if owners:
+            with ThreadPoolExecutor(_FENCES_AT_ONCE) as several:
+                fences = {owner: several.submit(self._fence, str(owner)) for owner in owners}
+            failed = {owner: error for owner, one in fences.items() if (error := one.result())}
+        fenced = {shard: look for shard, look in seen.items() if look.owner not in failed}
+        if failed and not fenced:
+            raise next(iter(failed.values()))
+        late = {s: look.owner for s, look in seen.items() if look.owner in failed}
+        return fenced, {s: _unfenced(failed[o]) for s, o in late.items()}
+
+    def _fence(self, owner: str) -> InDoubtError | None:
+        try:
+            fence(self.settings, owner)
+        except InDoubtError as error:
+            return error
+        return None
+
+    def _settled(
+        self, taken: Mapping[int, Owned], wait_s: float
+    ) -> tuple[dict[int, Ends], dict[int, Waiting]]:
+        """Both ends of each ledger partition where no transaction is open or hanging; the others.
 
         A sentinel written behind a hanging transaction would commit what hangs there.
         """
+        if not taken:
+            return {}, {}
         deadline_s = self.clock.monotonic_s() + wait_s
         with self.ledger.look() as look_at:
             while True:
-                ends = look_at.ends(taken) if taken else {}
+                ends = look_at.ends(taken, every=False)
                 settled = {shard: found for shard, found in ends.items() if found.settled}
                 late = self.clock.monotonic_s() >= deadline_s or self.stop.is_set()
                 if len(settled) == len(taken) or late:
-                    return settled
+                    return settled, _unsettled(taken, ends)
                 self.clock.wait(self.stop, _SETTLE_POLL_S)
 
     def _check_reaches(self, owned: Mapping[int, Owned], ends: Mapping[int, Ends]) -> None:
@@ -183,6 +232,19 @@ class Takeover:
             }
             shards.advance(connection, after)
         return after
+
+
+def _unfenced(error: InDoubtError) -> Waiting:
+    return Waiting(f"its last owner could not be fenced: {error}", costly=True)
+
+
+def _unsettled(taken: Mapping[int, Owned], ends: Mapping[int, Ends]) -> dict[int, Waiting]:
+    """Why those of `taken` wait that are not settled."""
+    waiting = {shard: Waiting(_NO_LEADER) for shard in taken.keys() - ends.keys()}
+    for shard, found in ends.items():
+        if not found.settled:
+            waiting[shard] = Waiting(_OPEN, found.committed if found.in_sync else None)
+    return waiting
 
 
 def _check_reaches_answers(

@@ -57,6 +57,12 @@ class IngestLoop:
         self._failures = 0
         self._outage = Outage(_log, clock, "batch abandoned")
 
+    @property
+    def trouble(self) -> str | None:
+        """Why this loop is not at work, for a health check; None when it is. From any thread."""
+        stuck = self._outage.stuck
+        return None if stuck is None else f"the same batch fails, {stuck}"
+
     def run(self) -> None:
         """Batch after batch, until `stop`.
 

@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from saec.clock import SystemClock
 from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
 from saec.kafka import clients
 from saec.kafka.records import Incoming, Outgoing
 from saec.kafka.transaction import TransactionalProducer
+from saec.outage import Reminder
 from saec.settings import Settings
 
 _CALL_TIMEOUT_S = 30.0
@@ -71,6 +73,7 @@ class Intake:
         self._failure: Exception | None = None
         self._rebalances = 0
         self._gaps: dict[int, str] = {}
+        self._reminder = Reminder(SystemClock())
         self._producer = TransactionalProducer(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
         self._consumer = clients.consumer(
@@ -96,6 +99,7 @@ class Intake:
             ConfigurationError: this topic cannot be read on; says what to do.
             BrokerUnavailableError: the broker failed; rewind.
         """
+        self._tell_gaps()
         first_s, more_s = (
             (0.0, 0.0) if ahead else (_FIRST_WAIT_S, self._settings.ingest_wait_ms / 1000)
         )
@@ -163,6 +167,7 @@ class Intake:
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         """Start each partition; a failure is raised by `read`, outside of the client's callback."""
         self._rebalances += 1
+        self._gaps = {}
         try:
             consumer.assign(self._starts(consumer, partitions))
         except Exception as error:
@@ -194,9 +199,7 @@ class Intake:
                 at = start_offset(name, group, saved.get(source.partition), oldest)
             except GapError as error:
                 # Only this partition stands still; what would be read on had lost its beginning.
-                if self._gaps.get(source.partition) != (why := str(error)):
-                    self._gaps[source.partition] = why
-                    _log.error("partition stopped", error=why)
+                self._gaps[source.partition] = str(error)
                 continue
             starts.append(TopicPartition(source.topic, source.partition, at))
             if group is None:
@@ -207,6 +210,13 @@ class Intake:
             self._positions.save({source.partition: source.offset for source in new})
             consumer.commit(offsets=new, asynchronous=False)
         return starts
+
+    def _tell_gaps(self) -> None:
+        """Say which partitions stand still: at first sight, and every ten minutes."""
+        self._reminder.keep(self._gaps.values())
+        for why in self._gaps.values():
+            if self._reminder.is_due(why):
+                _log.error("partition stopped", error=why)
 
 
 def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -> int:

@@ -32,11 +32,15 @@ _READ_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Where a ledger partition starts and ends, for readers of each isolation level."""
+    """Where a ledger partition starts and ends, for readers of each isolation level.
+
+    `in_sync` tells whether all its replicas are at work: else what does not come may be late.
+    """
 
     start: int
     committed: int
     uncommitted: int
+    in_sync: bool = True
 
     @property
     def settled(self) -> bool:
@@ -65,17 +69,41 @@ class Look:
         self._committed = committed
         self._uncommitted = uncommitted
 
-    def ends(self, shards: Collection[int]) -> dict[int, Ends]:
+    def ends(self, shards: Collection[int], *, every: bool = True) -> dict[int, Ends]:
         """Start and both ends of each shard's partition of the ledger.
 
+        Unless `every` is asked for, a partition without a leader is not in the answer: nobody can
+        say where it ends.
+
         Raises:
-            BrokerUnavailableError: no answer in time.
+            BrokerUnavailableError: no answer in time, or no leader of `every` one or of any.
         """
-        start = self._offsets(self._uncommitted, shards, OFFSET_BEGINNING)
+        # First: the client would wait for a leader, and then know nothing of the others either.
+        in_sync = self._led(shards)
+        away = sorted(set(shards) - in_sync.keys())
+        if away and (every or not in_sync):
+            raise BrokerUnavailableError(f"the ledger's offsets: no leader for shards {away}")
+        start = self._offsets(self._uncommitted, in_sync, OFFSET_BEGINNING)
         # The committed end first: what ends in between makes it look open, never closed.
-        committed = self._offsets(self._committed, shards, OFFSET_END)
-        uncommitted = self._offsets(self._uncommitted, shards, OFFSET_END)
-        return {s: Ends(start[s], committed[s], uncommitted[s]) for s in shards}
+        committed = self._offsets(self._committed, in_sync, OFFSET_END)
+        uncommitted = self._offsets(self._uncommitted, in_sync, OFFSET_END)
+        return {s: Ends(start[s], committed[s], uncommitted[s], in_sync[s]) for s in in_sync}
+
+    def _led(self, shards: Collection[int]) -> dict[int, bool]:
+        """Those that have a leader, and whether all their replicas are in sync."""
+        topic = self._topics.ledger
+        try:
+            found = self._uncommitted.list_topics(topic, timeout=_REQUEST_TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            raise BrokerUnavailableError(f"the partitions of {topic}: {error.args[0]}") from None
+        if found.error is not None:
+            raise BrokerUnavailableError(f"the partitions of {topic}: {found.error.str()}")
+        return {
+            shard: len(told.isrs) >= len(told.replicas)
+            for shard in shards
+            # One that there is not is asked for all the same: the answer says so.
+            if (told := found.partitions.get(shard, _NOT_THERE)).leader >= 0
+        }
 
     def _offsets(self, consumer: Consumer, shards: Collection[int], which: int) -> dict[int, int]:
         # A timestamp of -1 or -2 asks for the end or the start.
@@ -87,6 +115,17 @@ class Look:
         if unknown:
             raise BrokerUnavailableError(f"the ledger's offsets: no answer for shards {unknown}")
         return offsets
+
+
+class _NotThere:
+    """A partition that the broker does not list."""
+
+    leader = 0
+    isrs: tuple[int, ...] = ()
+    replicas: tuple[int, ...] = ()
+
+
+_NOT_THERE = _NotThere()
 
 
 def _asked(what: str, call: Callable[..., Any], about: Any) -> Any:

@@ -171,6 +171,12 @@ class RollForward:
                 if len(settled) == len(owned) or self._clock.monotonic_s() > until_s:
                     break
                 self._clock.wait(never, _SETTLE_POLL_S)
+        late = [shard for shard in owned if shard not in settled and not ends[shard].in_sync]
+        if late:
+            raise RecoverError(
+                f"transactions do not end in the ledger of shards {late}, and replicas of it are "
+                "missing: bring the brokers up, and run it again"
+            )
         hangs = "a transaction hangs in its ledger: the broker lost its end"
         self._report.halted |= {shard: hangs for shard in owned if shard not in settled}
         unfit = {s: why for s, found in settled.items() if (why := _misfit(found, owned[s]))}

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from saec.dispatch import round as rounds
 from saec.dispatch.round import Worker
 from saec.errors import StoreUnavailableError
+from saec.outage import STUCK_FAILURES
 from saec.store import shards as stored_shards
 from tests.dispatch.kit import Installed
 from tests.dispatch.test_worker import drive, take_all
@@ -149,3 +150,31 @@ def test_an_interrupt_in_the_commit_releases_nothing(
             drive(worker, until=lambda: False)
     worker.close()
     assert None not in installed.owners().values()
+
+
+def test_a_worker_that_dispatches_none_of_its_shards_is_not_at_work(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a health check asks for; a worker that stands by, or has one shard, is at work."""
+    monkeypatch.setattr(rounds, "_IDLE_BOUND_S", 0.0)
+    installed.execute("UPDATE shards SET halted = 'for a test'")
+    worker = make_worker()
+    assert worker.trouble is None
+    drive(worker, until=lambda: len(worker.halted) == installed.settings.shards)
+    drive(worker, until=lambda: worker.trouble is not None)
+    assert str(worker.trouble).startswith("none of 4 shards assigned is dispatched")
+    installed.execute("UPDATE shards SET halted = NULL WHERE shard = 1")
+    look_again(worker)
+    drive(worker, until=lambda: bool(worker.owned) and worker.trouble is None)
+
+
+def test_a_round_that_fails_the_same_way_again_and_again_is_not_at_work(
+    make_worker: MakeWorker,
+) -> None:
+    worker = make_worker()
+    for _ in range(STUCK_FAILURES):
+        assert worker.trouble is None
+        worker._doubt(StoreUnavailableError("no answer"))
+    assert worker.trouble == "the same round fails, 20 times in a row: no answer"
+    worker._outage.over()
+    assert worker.trouble is None

@@ -17,8 +17,9 @@ from saec.dispatch.errors import HaltError
 from saec.dispatch.read import read_claimed
 from saec.dispatch.takeover import Taken, Takeover
 from saec.errors import BrokerUnavailableError
-from saec.kafka.ledger import Ledger
-from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.kafka.ledger import Ledger, Look
+from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
+from saec.settings import Settings
 from saec.store.shards import Owned, ShardsLostError
 from tests.dispatch.kit import Installed, claimed
 
@@ -228,7 +229,8 @@ def test_a_hanging_transaction_keeps_its_shard_from_being_taken(
     stranger._producer.flush(5)
     owner = new_owner()
     taken = owner.try_to_take_over(installed.shards)
-    assert taken.hanging == {1}
+    assert taken.waiting.keys() == {1}
+    assert taken.waiting[1].open_at == 0
     assert taken.owned.keys() == {0, 2, 3}
     stranger._producer.abort_transaction(10)
     stranger.discard()
@@ -294,3 +296,60 @@ def test_attempts_are_told_apart(installed: Installed, new_owner: NewOwner) -> N
     attempts = [r.attempt for r in installed.ledger() if isinstance(r, ShardTaken)]
     assert len(set(attempts)) == 2
     assert all(isinstance(attempt, uuid.UUID) for attempt in attempts)
+
+
+def test_an_owner_that_cannot_be_fenced_keeps_only_its_shards_back(
+    installed: Installed, new_owner: NewOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its coordinator does not answer; those of the others do."""
+    stubborn, other, heir = new_owner(), new_owner(), new_owner()
+    stubborn.owned = stubborn.try_to_take_over({0}).owned
+    other.owned = other.try_to_take_over({1, 2, 3}).owned
+    of_stubborn = stubborn.producer.transactional_id
+
+    def some(settings: Settings, owner: str) -> None:
+        if owner == of_stubborn:
+            raise InDoubtError("no answer")
+        fence(settings, owner)
+
+    monkeypatch.setattr("saec.dispatch.takeover.fence", some)
+    taken = heir.try_to_take_over(installed.shards)
+    assert taken.owned.keys() == {1, 2, 3}
+    assert {s: one.why for s, one in taken.waiting.items()} == {
+        0: "its last owner could not be fenced: no answer"
+    }
+    assert installed.owners()[0] == of_stubborn, "became the owner without fencing the last one"
+    with pytest.raises(InDoubtError, match="no answer"):
+        heir.try_to_take_over({0})
+
+
+def test_a_ledger_partition_without_a_leader_keeps_only_its_shard_back(
+    installed: Installed, new_owner: NewOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = new_owner()
+    led = Look._led
+    monkeypatch.setattr(
+        Look, "_led", lambda look, shards: {s: x for s, x in led(look, shards).items() if s != 2}
+    )
+    taken = owner.try_to_take_over(installed.shards)
+    assert taken.owned.keys() == {0, 1, 3}
+    assert {s: one.why for s, one in taken.waiting.items()} == {
+        2: "its ledger partition has no leader"
+    }
+    with pytest.raises(AssertionError):
+        owner.try_to_take_over({2})
+    monkeypatch.undo()
+    assert owner.try_to_take_over({2}).owned.keys() == {2}
+
+
+def test_a_ledger_that_is_read_too_slowly_is_waited_for(
+    installed: Installed, new_owner: NewOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = new_owner()
+    monkeypatch.setattr(Ledger, "read", lambda *_: {})
+    taken = owner.try_to_take_over(installed.shards)
+    assert taken.owned == {}
+    assert {one.open_at for one in taken.waiting.values()} == {None}
+    assert {one.why for one in taken.waiting.values()} == {"its ledger could not be read in time"}
+    monkeypatch.undo()
+    assert len(owner.try_to_take_over(installed.shards).owned) == installed.settings.shards

@@ -23,6 +23,7 @@ from saec.ingest.requests import RequestIntake
 from saec.kafka.intake import Intake, start_offset
 from saec.kafka.records import Incoming, Outgoing
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.outage import TELL_AGAIN_S, Reminder
 from saec.settings import Settings
 from saec.store.engine import Engine, count, open_engine, transaction
 from saec.store.positions import read_positions
@@ -424,6 +425,18 @@ def test_a_partition_with_a_gap_stands_still_and_the_others_go_on(
     assert committed(read_so_far)[0] == 2
     (said,) = [log for log in logs if log["log_level"] == "error"]
     assert "partition 0: offsets 2 to 2 were deleted before they were read" in said["error"]
+
+
+def test_a_partition_that_stands_still_is_told_again() -> None:
+    intake = Intake.__new__(Intake)
+    intake._gaps, intake._reminder = {0: "gone", 1: "gone as well"}, Reminder(SystemClock())
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            intake._tell_gaps()
+        assert [log["error"] for log in logs] == ["gone", "gone as well"]
+        intake._reminder._told_s = dict.fromkeys(intake._gaps.values(), -TELL_AGAIN_S)
+        intake._tell_gaps()
+    assert [log["error"] for log in logs] == ["gone", "gone as well"] * 2
 
 
 def stored_positions(settings: Settings) -> dict[int, int]:
