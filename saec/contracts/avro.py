@@ -20,6 +20,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from saec.contracts import avro_reader
 from saec.contracts.avro_reader import Read
+from saec.contracts.json_text import looks_like
 from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
 
@@ -61,13 +62,21 @@ def decode_single(value: bytes, names: Collection[str]) -> tuple[str, Record]:
     Raises RejectedError: INVALID_AVRO, UNKNOWN_SCHEMA, UNKNOWN_EVENT_TYPE.
     """
     if len(value) < PREFIX_BYTES or not value.startswith(MARKER):
-        raise RejectedError(Reason.INVALID_AVRO, "not in single-object encoding")
+        text = f"not in single-object encoding{_hint(value)}"
+        raise RejectedError(Reason.INVALID_AVRO, text)
     writer = _writers().get(value[len(MARKER) : PREFIX_BYTES])
     if writer is None:
         raise RejectedError(Reason.UNKNOWN_SCHEMA, "fingerprint of no released schema")
     if writer.name not in names:
         raise RejectedError(Reason.UNKNOWN_EVENT_TYPE, "an event that does not belong here")
     return writer.name, _read(value, writer)
+
+
+def _hint(value: bytes) -> str:
+    """What the value may be instead."""
+    if value.lstrip()[:1] in {b"{", b"["}:
+        return ": it begins like JSON; then the content-type is application/json"
+    return looks_like(value) or ": Avro's body alone, perhaps; its first bytes are to name a schema"
 
 
 def _read(value: bytes, writer: _Writer) -> Record:

@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from saec.contracts.instants import instant_ms
+from saec.contracts.instants import FIRST_PLAUSIBLE_MS, instant_ms
 from saec.errors import Reason
 
 MAX_CUSTOMERS = 10_000
@@ -175,10 +175,22 @@ class _Event(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _few_fields(cls, value: object) -> object:
+        """A field that is null is absent: many writers have no other way to leave one out."""
+        if not isinstance(value, dict):
+            return value
         # Each unknown field would become an error of its own: a hundred times its size.
-        if isinstance(value, dict) and len(value) > MAX_FIELDS:
+        if len(value) > MAX_FIELDS:
             raise _refuse(cls._TOO_MANY, f"more than {MAX_FIELDS} fields")
-        return value
+        if None not in value.values():
+            return value
+        known = _names(cls)
+        return {k: v for k, v in value.items() if v is not None or k not in known}
+
+
+@cache
+def _names(model: type[BaseModel]) -> frozenset[str]:
+    """What the fields of an event are called where it is written."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
 class Message(_Event):
@@ -233,8 +245,14 @@ class ScheduleRequested(_Event):
         if not only_push and not self.customers:
             raise _refuse(Reason.INVALID_CUSTOMERS, "customers: none")
         if self.expires_at_ms is not None and self.expires_at_ms <= self.due_at_ms:
-            raise _refuse(Reason.EXPIRES_BEFORE_DUE, "expires_at: not after due_at")
+            raise _refuse(Reason.EXPIRES_BEFORE_DUE, _expires_when(self.expires_at_ms))
         return self
+
+
+def _expires_when(expires_at_ms: int) -> str:
+    if expires_at_ms < FIRST_PLAUSIBLE_MS:
+        return "expires_at: of the early 1970s; a number counts milliseconds, not seconds"
+    return "expires_at: not after due_at"
 
 
 class CancelRequested(_Event):

@@ -10,10 +10,33 @@ from typing import overload
 MAX_MS = 253_402_300_799_999
 """The last millisecond of the year 9999."""
 
+FIRST_PLAUSIBLE_MS = 100_000_000_000
+"""As milliseconds a day of 1973; as seconds, the year 5138."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2})(:[0-9]{2})?(?:[.,]([0-9]{1,18}))?"
-_ISO = re.compile(_LOCAL + r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))")
-_WITHOUT_ZONE = re.compile(_LOCAL)
+_ISO = re.compile(_LOCAL + r"(?:[Zz]|([+-])([0-9]{2})(?::?([0-9]{2}))?)")
+_TYPESET = r"[\u2010-\u2015\u2212\ufe63\uff0d]"  # hyphens, dashes and minuses beside the ASCII one
+_WRONG = [
+    (re.compile(pattern, re.DOTALL), words)
+    for pattern, words in (
+        (r"\s.*|.*\s", "whitespace before or behind it"),
+        (f"[^{_TYPESET[1:-1]}]*{_TYPESET}.*", "a dash or another minus; write the ASCII one"),
+        (
+            r"[0-9]{1,40}(\.[0-9]{1,40})?",
+            "a number in quotation marks; give epoch milliseconds as a number, or ISO 8601",
+        ),
+        (_LOCAL, "no zone; end with Z or an offset such as -03:00"),
+        (_LOCAL + "[0-9].*", "more than 18 digits behind the second"),
+        (_LOCAL + r"\s.*", "a blank between the time and the offset"),
+        (_LOCAL + r"[+-][0-9:]*", "an offset that is neither like -03:00 nor like -03"),
+        (
+            _LOCAL + ".*",
+            "no offset behind the time; end with Z or -03:00 or such; a zone's name is not read",
+        ),
+    )
+]
+"""What an instant that is none looks like, and what is said of it; the first that fits."""
 
 
 def instant_ms(value: object) -> int:
@@ -26,10 +49,13 @@ def instant_ms(value: object) -> int:
         instant = _iso_ms(value)
     elif type(value) is int:  # a bool is an int too, but not an instant
         instant = value
+    elif isinstance(value, float):
+        raise ValueError("a number with a fraction; epoch milliseconds are whole")
     else:
         raise ValueError("neither ISO 8601 with a zone nor epoch milliseconds")
     if not 0 <= instant <= MAX_MS:
-        raise ValueError("not between 1970 and 9999; a number counts milliseconds")
+        hint = "" if isinstance(value, str) else "; a number counts milliseconds"
+        raise ValueError(f"not between 1970 and 9999{hint}")
     return instant
 
 
@@ -77,12 +103,10 @@ def _local(text: str) -> datetime:
 
 
 def _what_is_wrong(text: str) -> str:
-    local = _WITHOUT_ZONE.match(text)
-    if local is None:
-        return "not ISO 8601, such as 2026-12-01T09:00:00-03:00"
-    if local.end() == len(text):
-        return "no zone; end with Z or an offset such as -03:00"
-    return "no offset behind the time; end with Z or one such as -03:00, a zone's name is not read"
+    for pattern, words in _WRONG:
+        if pattern.fullmatch(text):
+            return words
+    return "not ISO 8601, such as 2026-12-01T09:00:00-03:00"
 
 
 def _ceil_ms(fraction: str | None) -> int:
@@ -91,9 +115,9 @@ def _ceil_ms(fraction: str | None) -> int:
 
 
 def _offset_ms(sign: str | None, hours: str | None, minutes: str | None) -> int:
-    if sign is None or hours is None or minutes is None:
+    if sign is None or hours is None:
         return 0
-    if int(hours) > 23 or int(minutes) > 59:
+    if int(hours) > 23 or int(minutes or 0) > 59:
         raise ValueError("no such offset")
-    offset = (int(hours) * 60 + int(minutes)) * 60_000
+    offset = (int(hours) * 60 + int(minutes or 0)) * 60_000
     return -offset if sign == "-" else offset

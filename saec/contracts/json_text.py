@@ -37,7 +37,7 @@ def parse_object(value: bytes) -> dict[str, Any]:
     try:
         text = value.decode("utf-8")
     except UnicodeDecodeError:
-        raise RejectedError(Reason.NOT_UTF8, f"the value is not UTF-8{_looks(value)}") from None
+        raise RejectedError(Reason.NOT_UTF8, f"the value is not UTF-8{looks_like(value)}") from None
     parsed = _parse(text, value)
     if text.count("{") + text.count("[") > MAX_DEPTH and _deeper_than(parsed, MAX_DEPTH):
         raise _too_deep()
@@ -54,17 +54,26 @@ def _parse(text: str, value: bytes) -> object:
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        raise RejectedError(Reason.INVALID_JSON, f"the value is not JSON{_looks(value)}") from None
+        raise RejectedError(
+            Reason.INVALID_JSON, f"the value is not JSON{looks_like(value)}"
+        ) from None
 
 
-def _looks(value: bytes) -> str:
-    """What else the value may be, for whoever reads the refusal."""
+def looks_like(value: bytes) -> str:
+    """What else the value may be, for whoever reads the refusal; empty if nothing is known."""
     if value.isspace():
         return ": nothing but whitespace"
     for start, meaning in _BEGINNINGS:
         if value.startswith(start):
             return f": it begins like {meaning}"
+    if _is_binary(value):
+        return ": it is binary; of Avro only single-object encoding is read"
     return ""
+
+
+def _is_binary(value: bytes) -> bool:
+    """Whether there are control characters that no text has, as in Avro's lengths."""
+    return any(byte < 0x20 and byte not in b"\t\n\r" for byte in value[:64])
 
 
 def _too_deep() -> RejectedError:

@@ -18,6 +18,7 @@ from saec.errors import Reason
 SCHEDULE = "saec.v1.ScheduleRequested"
 CANCEL = "saec.v1.CancelRequested"
 _CANCEL_BYTES = 4_096
+_FILLED_IN = ("type", "id", "requester")
 _CANCEL_FIELDS = frozenset({"requester"})
 
 
@@ -36,7 +37,7 @@ def of_request(body: bytes, requester: str, most_bytes: int) -> Question:
     Raises:
         RejectedError: it is no valid request of this requester.
     """
-    fields = parse_object(body)
+    fields = _parsed(body)
     if fields.get("type", SCHEDULE) != SCHEDULE:
         raise RejectedError(Reason.UNKNOWN_EVENT_TYPE, "type: not a scheduling request")
     defaults = {"type": SCHEDULE, "requester": requester}
@@ -51,7 +52,7 @@ def of_line(line: bytes, requester: str, most_bytes: int) -> Question:
     Raises:
         RejectedError: it is no valid event of this requester.
     """
-    fields = parse_object(line)
+    fields = _parsed(line)
     if "id" not in fields:
         raise RejectedError(Reason.INVALID_ID, "id: missing; choose one, to send it again safely")
     defaults = {"type": SCHEDULE, "requester": requester}
@@ -64,11 +65,20 @@ def of_cancel(body: bytes, request_id: str, requester: str) -> Question:
     Raises:
         RejectedError: it is no valid cancel of this requester.
     """
-    fields = parse_object(body) if body.strip() else {}
+    fields = _parsed(body) if body.strip() else {}
     if not fields.keys() <= _CANCEL_FIELDS:
         raise RejectedError(Reason.INVALID_EVENT, "the body: empty, or an object with `requester`")
     defaults = {"type": CANCEL, "id": request_id, "requester": requester}
     return _valid(_completed(fields, b"", defaults), fields, requester, _CANCEL_BYTES)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    """The object's fields; null is as good as left out, also of what may be filled in here."""
+    fields = parse_object(body)
+    for name in _FILLED_IN:
+        if name in fields and fields[name] is None:
+            del fields[name]
+    return fields
 
 
 def _completed(fields: dict[str, Any], given: bytes, defaults: dict[str, str]) -> bytes:

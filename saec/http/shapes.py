@@ -113,13 +113,13 @@ def schemas() -> dict[str, Schema]:
         "RequestToEveryone": _request(
             "By PUSH alone, which has no customers.",
             {"channels": _channels({"items": {"const": Channel.PUSH.value}})},
-            {"customers": {"type": "array", "maxItems": 0}},
+            {"customers": _or_null({"type": "array", "maxItems": 0})},
         ),
         "Message": _either("TextMessage", "BytesMessage")
         | {"description": "900,000 bytes in all. SAEC never looks inside."},
         "TextMessage": _message("body", "body_base64", _BODY),
         "BytesMessage": _message("body_base64", "body", _BODY_BASE64),
-        "Cancel": _closed({}, {"requester": _described(text_of(Id), _OWN_REQUESTER)}),
+        "Cancel": _closed({}, {"requester": _or_null(text_of(Id), _OWN_REQUESTER)}),
         "Answer": _told(_ANSWER),
         "Taken": _told(_TAKEN | {"answer": _NULL}) | {"examples": [_TAKEN_EXAMPLE]},
         "Answered": _told(_TAKEN | {"answer": ref("Answer")}),
@@ -179,11 +179,14 @@ def _request(
         "message": ref("Message"),
     }
     maybe = {
-        "type": {"const": SCHEDULE},
-        "id": request_id(
-            "Choose one, and send again with the same when in doubt. Left out, one is made for you."
+        "type": _or_null({"const": SCHEDULE}),
+        "id": _or_null(
+            request_id(
+                "Choose one, and send again with the same when in doubt. Left out, one is made for "
+                "you."
+            )
         ),
-        "requester": _described(text_of(Id), _OWN_REQUESTER),
+        "requester": _or_null(text_of(Id), _OWN_REQUESTER),
         "campaign_id": _or_null(text_of(Id), "Passed on."),
         "expires_at": _or_null(instant("From then on nothing goes out."), "Later than `due_at`."),
         "lane": _or_null(
@@ -199,17 +202,17 @@ def _message(body: str, other: str, schema: Schema) -> Schema:
         {
             other: _NULL,
             "subject": _or_null(text_of(Line), "One line."),
-            "attributes": {
-                "type": "object",
-                "maxProperties": MAX_ATTRIBUTES,
-                "propertyNames": text_of(Id),
-                "additionalProperties": text_of(AttributeValue),
-                "description": "For the sender.",
-            },
+            "attributes": _or_null(_ATTRIBUTES, "For the sender."),
         },
     )
 
 
+_ATTRIBUTES: Schema = {
+    "type": "object",
+    "maxProperties": MAX_ATTRIBUTES,
+    "propertyNames": text_of(Id),
+    "additionalProperties": text_of(AttributeValue),
+}
 _OWN_REQUESTER = "Left out: the one of the API key. Another one is refused."
 _BODY: Schema = {
     "type": "string",

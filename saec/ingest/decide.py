@@ -8,6 +8,7 @@ positions of different partitions cannot be compared, there the first to arrive 
 from dataclasses import dataclass
 
 from saec.contracts.events import CancelRequested, ScheduleRequested
+from saec.contracts.instants import FIRST_PLAUSIBLE_MS
 from saec.contracts.status import Status
 from saec.errors import Reason
 from saec.kafka.records import Incoming
@@ -15,8 +16,6 @@ from saec.store.cancels import CancelRow, Stopped
 from saec.store.requests import StoredRequest
 
 _DAY_MS = 86_400_000
-# As milliseconds a day of 1973; as seconds, the year 5138.
-_FIRST_PLAUSIBLE_MS = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def refusal(event: ScheduleRequested, appended_at_ms: int, limits: Limits) -> Ve
 
 
 def _too_late(due_at_ms: int) -> str:
-    if due_at_ms < _FIRST_PLAUSIBLE_MS:
+    if due_at_ms < FIRST_PLAUSIBLE_MS:
         return "due_at: of the early 1970s; a number counts milliseconds, not seconds"
     return "due_at: before the grace period"
 

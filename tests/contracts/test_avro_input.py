@@ -35,6 +35,28 @@ def test_the_lane_has_the_same_default() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (b"\x00\x00\x00\x00\x07" + schedule_avro()[10:], "schema registry"),
+        (b"\x00" * 8 + schedule_avro()[10:], "schema registry"),
+        (b"Obj\x01" + bytes(20), "an Avro file"),
+        (b"\xc3\x02" + schedule_avro()[2:], "another marker"),
+        (schedule_avro()[10:], "binary"),
+        (values.SCHEDULE.encode(), "application/json"),
+        (b"\x1f\x8b" + bytes(20), "gzip"),
+    ],
+    ids=["Confluent", "Apicurio", "file", "marker", "body alone", "JSON", "gzip"],
+)
+def test_what_it_looks_like_is_said_also_where_avro_was_announced(value: bytes, words: str) -> None:
+    with pytest.raises(RejectedError, match=words) as announced:
+        values.decode(value, [("content-type", b"application/avro")])
+    assert announced.value.reason == "invalid_avro"
+    if words != "application/json":
+        with pytest.raises(RejectedError, match=words):
+            values.decode(value)
+
+
+@pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"id": values.ID.upper()}, "invalid_id"),

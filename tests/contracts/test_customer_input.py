@@ -80,7 +80,6 @@ def test_the_key_must_be_the_id(key: bytes | None) -> None:
         ({"name": "a\r\nb"}, "invalid_event"),
         ({"email": "a" * 1_001}, "invalid_event"),
         ({"phone": 5511987654321}, "invalid_event"),
-        ({"opted_out": None}, "invalid_event"),
         ({"opted_out": "EMAIL"}, "invalid_event"),
         ({"opted_out": ["FAX"]}, "unknown_channel"),
         ({"cpf": "1"}, "invalid_event"),

@@ -17,6 +17,9 @@ from saec.contracts.instants import MAX_MS, instant_ms, iso
         ("2026-12-01T12:00Z", 1_796_126_400_000),
         ("2026-12-01 12:00:00+0000", 1_796_126_400_000),
         ("2026-12-01t12:00:00z", 1_796_126_400_000),
+        ("2026-12-01 12:00:00+00", 1_796_126_400_000),
+        ("2026-12-01T09:00:00-03", 1_796_126_400_000),
+        ("2026-12-01T12:00:00.5+00", 1_796_126_400_500),
         ("2026-12-01T12:00:00.5Z", 1_796_126_400_500),
         ("2026-12-01T12:00:00,5Z", 1_796_126_400_500),
         ("2026-12-01T12:00:00.0001Z", 1_796_126_400_001),
@@ -45,6 +48,37 @@ def test_iso_8601_with_a_zone(text: str, expected_ms: int) -> None:
 def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match=r".+"):
         instant_ms(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("2026-12-01T09:00:00-3", "neither like -03:00 nor like -03"),
+        ("2026-12-01T09:00:00-030", "neither like -03:00 nor like -03"),
+        ("2026-12-01T09:00:00 -03:00", "blank"),
+        ("2026-12-01T12:00:00Z\n", "whitespace"),
+        (" 2026-12-01T12:00:00Z", "whitespace"),
+        ("2026-12-01T09:00:00\N{MINUS SIGN}03:00", "ASCII"),
+        ("2026-12-01T09:00:00\N{EN DASH}03:00", "ASCII"),
+        ("2026-12-01T12:00:00." + "9" * 19 + "Z", "18 digits"),
+        ("2026-12-01T12:00:00", "no zone"),
+        ("2026-12-01T09:00:00[America/Sao_Paulo]", "name"),
+        ("1796126400000", "quotation marks"),
+        ("1796126400.123456789", "quotation marks"),
+        (1_796_126_400.5, "whole"),
+        (1_796_126_400_000.0, "whole"),
+    ],
+)
+def test_what_is_wrong_is_said(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        instant_ms(value)
+
+
+def test_only_a_number_is_told_what_a_number_counts() -> None:
+    with pytest.raises(ValueError, match=r"9999$"):
+        instant_ms("0001-01-01T00:00:00Z")
+    with pytest.raises(ValueError, match="milliseconds"):
+        instant_ms(-1)
 
 
 @given(st.integers(0, MAX_MS))

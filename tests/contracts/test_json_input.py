@@ -64,6 +64,29 @@ def test_a_push_needs_no_customers() -> None:
     assert request.lane is Lane.TRANSACTIONAL
 
 
+def test_null_is_as_good_as_left_out() -> None:
+    """Many writers have no other way: Go's empty slices and maps, Java's and C#'s nulls."""
+    message = json.loads(values.SCHEDULE)["message"] | {"attributes": None, "subject": None}
+    read = scheduled(schedule_json(message=message)).message
+    assert (read.attributes, read.subject) == ({}, None)
+    push = scheduled(schedule_json(channels=["PUSH"], customers=None, lane=None))
+    assert push.customers == ()
+    for name in ("id", "requester", "channels", "due_at", "message"):
+        fields = json.loads(values.SCHEDULE)
+        del fields[name]
+        absent, null = json.dumps(fields).encode(), schedule_json(**{name: None})
+        with pytest.raises(RejectedError) as said:
+            values.decode(null)
+        with pytest.raises(RejectedError) as wanted:
+            values.decode(absent)
+        assert str(said.value) == str(wanted.value)
+
+
+def test_a_field_that_is_not_known_is_refused_also_when_it_is_null() -> None:
+    assert refusal(schedule_json(priority=None)) == "invalid_event"
+    assert refusal(schedule_json(customers=None)) == "invalid_customers"
+
+
 def test_doubles_are_removed() -> None:
     request = scheduled(
         schedule_json(customers=["b", "a", "b"], channels=["PUSH", "SMS", "EMAIL", "SMS"])
@@ -82,6 +105,11 @@ def test_a_body_in_base64_is_delivered_byte_for_byte() -> None:
     body = bytes(range(256))
     value = message_json(body=None, body_base64=base64.b64encode(body).decode())
     assert scheduled(value).message.body == body
+
+
+def test_seconds_are_found_out_in_both_instants() -> None:
+    with pytest.raises(RejectedError, match="milliseconds, not seconds"):
+        values.decode(schedule_json(due_at=1_796_126_400_000, expires_at=1_796_130_000))
 
 
 def test_instants_are_also_epoch_milliseconds() -> None:

@@ -88,16 +88,20 @@ def instants() -> Iterator[Case]:
     year = NEXT_YEAR
     for name, due, hint in (
         ("no zone", f"{year}-06-01T09:00:00", "no zone"),
-        ("unknown zone", f"{year}-06-01T09:00:00 XST", "a zone's name is not read"),
+        ("unknown zone", f"{year}-06-01T09:00:00 XST", "a blank between"),
         ("zone by name", f"{year}-06-01T09:00:00[America/Sao_Paulo]", "a zone's name is not read"),
         ("both", f"{year}-06-01T09:00:00-03:00[America/Sao_Paulo]", "a zone's name is not read"),
         ("impossible offset", f"{year}-06-01T09:00:00+24:00", "no such offset"),
+        ("offset of three digits", f"{year}-06-01T09:00:00+024", "neither like -03:00"),
+        ("a typeset minus", f"{year}-06-01T09:00:00\N{MINUS SIGN}03:00", "the ASCII one"),
+        ("a line end", f"{year}-06-01T09:00:00Z\n", "whitespace"),
+        ("too fine", f"{year}-06-01T09:00:00.{'9' * 19}Z", "more than 18 digits"),
         ("leap second", f"{year}-06-30T23:59:60Z", "leap second"),
         ("no such day", f"{year}-02-30T09:00:00Z", "no such day"),
         ("hour 24", f"{year}-06-01T24:00:00Z", "no such day or time"),
         ("day alone", f"{year}-06-01", "not ISO 8601"),
         ("another order", "06/01/2030 09:00 Z", "not ISO 8601"),
-        ("digits as a text", str(DUE_MS), "not ISO 8601"),
+        ("digits as a text", str(DUE_MS), "in quotation marks"),
         ("words", SECRET, "not ISO 8601"),
         ("Arabic digits", "٢٠٣٠-06-01T09:00:00Z", "not ISO 8601"),
         ("very long", f"{year}-06-01T09:00:00." + "9" * 100_000, ""),
@@ -108,9 +112,9 @@ def instants() -> Iterator[Case]:
         ("year 10000", "10000-01-01T00:00:00Z", "not ISO 8601"),
         ("year +10000", "+10000-01-01T00:00:00Z", "not ISO 8601"),
         ("microseconds", DUE_MS * 1_000, "a number counts milliseconds"),
-        ("a fraction", DUE_MS + 0.5, "neither ISO 8601"),
+        ("a fraction", DUE_MS + 0.5, "milliseconds are whole"),
         ("true", True, "neither ISO 8601"),
-        ("null", None, "neither ISO 8601"),
+        ("null", None, "missing"),
         ("missing", ..., "missing"),
     ):
         full = f"due_at {name}"
@@ -130,6 +134,7 @@ def instants() -> Iterator[Case]:
     march = min(day for day in range(8, 15) if datetime(year, 3, day, tzinfo=UTC).weekday() == 6)
     for name, due in (
         ("in a DST gap", f"{year}-03-{march:02}T02:30:00-05:00"),
+        ("with hours alone", f"{year}-06-01 09:00:00-03"),
         ("finer than a millisecond", f"{year}-06-01T09:00:00.000000001Z"),
         ("in lower case", f"{year}-06-01t09:00:00z"),
     ):
