@@ -18,6 +18,7 @@ from saec.recover.report import Report, Say
 from saec.recover.requests import RequestReplay, sort
 from saec.recover.sources import Source
 from saec.recover.steps import Steps
+from saec.recover.withheld import withhold
 from saec.settings import Settings
 from saec.store import identity, rebuilding, recovery, shards
 from saec.store.engine import Engine, open_engine, transaction
@@ -135,10 +136,12 @@ class Recovery(Steps):
         again = sources.look(self._settings, self._engine, "requests", requests.topic)
         if again.ends != requests.ends:
             raise RecoverError("requests were answered meanwhile: stop all, and run it again")
-        well = [shard for shard in range(self._shards) if shard not in self.report.halted]
+        halted = self.report.halted
+        halted |= withhold(self._settings, self._engine, list(halted)) if halted else {}
+        well = [shard for shard in range(self._shards) if shard not in halted]
         with transaction(self._engine) as connection:
             self.report.cleared = recovery.clear_went_back(connection, well)
-            shards.mark_halted(connection, self.report.halted)
+            shards.mark_halted(connection, halted)
             save_positions(connection, requests.topic, requests.ends)
             save_positions(connection, customers.topic, customers.ends)
             identity.mark_recovering(connection, recovering=False)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from saec.store.engine import rows
+from saec.store.engine import count, rows
 from saec.store.shards import Owned
 
 
@@ -35,6 +35,15 @@ class SliceSize:
     messages: int
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pending slice stands, and how many recipients it has."""
+
+    shard: int
+    seq: int
+    recipients: int
+
+
 _SHARDS = """
     SELECT shard, owner, epoch, batch_no, ledger_offset, halted,
            (SELECT coalesce(max(batch_no), 0) FROM claims c WHERE c.shard = s.shard)
@@ -51,6 +60,17 @@ _TAKE = """
 _SIZES = """
     SELECT request_id, slice_no, recipients, messages FROM pending
     WHERE request_id = ANY(%(ids)s::uuid[]) ORDER BY request_id, slice_no
+"""
+_PLACES = """
+    SELECT request_id, slice_no, shard, seq, recipients FROM pending
+    WHERE request_id = ANY(%(ids)s::uuid[])
+"""
+_LAST_CLAIM = "SELECT coalesce(max(batch_no), 0) FROM claims WHERE shard = %(shard)s"
+# A claim of the same number that names others was given up before that batch.
+_HOLD = """
+    INSERT INTO claims (shard, batch_no, seqs)
+    VALUES (%(shard)s, %(batch_no)s, %(seqs)s::bigint[])
+    ON CONFLICT (shard, batch_no) DO UPDATE SET seqs = excluded.seqs
 """
 _CLEAR = """
     UPDATE shards SET halted = NULL
@@ -91,6 +111,24 @@ def slice_sizes(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, list[
     for request_id, *size in rows(connection, _SIZES, ids=[str(one) for one in ids]):
         found.setdefault(UUID(str(request_id)), []).append(SliceSize(*size))
     return found
+
+
+def pending_places(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, dict[int, Place]]:
+    """Where the pending slices of these requests stand: request -> slice -> place."""
+    found: dict[UUID, dict[int, Place]] = {}
+    for request_id, slice_no, *place in rows(connection, _PLACES, ids=[str(one) for one in ids]):
+        found.setdefault(UUID(str(request_id)), {})[slice_no] = Place(*place)
+    return found
+
+
+def last_claim(connection: Connection, shard: int) -> int:
+    """The highest batch number that a claim of this shard names; 0 without one."""
+    return int(rows(connection, _LAST_CLAIM, shard=shard)[0][0])
+
+
+def hold(connection: Connection, shard: int, batch_no: int, seqs: Sequence[int]) -> None:
+    """Let a claim name exactly these slices."""
+    count(connection, _HOLD, shard=shard, batch_no=batch_no, seqs=list(seqs))
 
 
 def clear_went_back(connection: Connection, shards: Sequence[int]) -> list[int]:

@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from confluent_kafka import Producer
@@ -17,6 +18,7 @@ from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
 from saec.kafka import stretches
+from saec.recover.behind import refuse_behind_ledger
 from saec.recover.report import Report
 from saec.recover.run import recover
 from saec.settings import Settings
@@ -152,7 +154,9 @@ class Scene:
         return [s for s in self.installed.statuses() if s.request_id == str(request_id)]
 
     def _take(self, role: str, topic: str, taker: Any) -> None:
-        intake = opener(self.settings, self.engine, role, topic)
+        check = partial(refuse_behind_ledger, self.settings, self.engine)
+        checked = {"check": check} if role == "requests" else {}
+        intake = opener(self.settings, self.engine, role, topic, **checked)
         loop = IngestLoop(intake, taker, SystemClock(), role)
         try:
             wait_until(lambda: loop.run_once() == 0 and self._is_read(role, topic))
