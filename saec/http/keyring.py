@@ -29,6 +29,8 @@ from saec.http.problems import (
 from saec.keys import Scope, matches, parse
 from saec.store.keys import KeyRow, KeyState
 
+ADMIT = "saec.admit"
+"""In the scope of a request: what to call, or be refused by, when its key was found good."""
 FRESH_S = 2.0
 _UNKNOWN_AGAIN_S = 1.0
 _READS = 2
@@ -91,7 +93,8 @@ class Keyring:
         They must have one of `scopes`, and a request left of their rate.
 
         Raises:
-            Problem: 401, 403 or 429; or 503 for a key that would have to be looked up.
+            Problem: 401, 403 or 429; or 503 for a key that would have to be looked up, or when as
+                many requests as may be are under way.
         """
         holder = await self._identified(request)
         if not any(scope in holder.key.scopes for scope in scopes):
@@ -104,6 +107,7 @@ class Keyring:
             raise too_many_requests(f"more than {holder.limiter.max_rate:.0f} requests a second")
         if holder.at_a_time >= self._most_at_a_time:  # else others would not be served
             raise too_many_requests(f"more than {self._most_at_a_time} requests at a time")
+        request.scope.get(ADMIT, _nobody)()
         await holder.limiter.acquire()
         holder.at_a_time += 1
         try:
@@ -178,6 +182,10 @@ class Keyring:
             known.key = row
             return known
         return Holder(row, AsyncLimiter(row.rate or self._default_rate, 1))
+
+
+def _nobody() -> None:
+    """There is no connection to tell of it."""
 
 
 def _bearer(request: Request) -> tuple[str, str]:

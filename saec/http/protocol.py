@@ -3,17 +3,19 @@
 uvicorn waits for ever for the rest of a head, takes heads and trailers of any size, queues any
 number of requests that are sent ahead, loses the body of a request that offers an upgrade, and
 reads on a body that was answered already. Invariant: who sends nothing, or too slowly, or without
-end, and who does not read what is sent, has the connection closed within a bound; no more are open
-than may be; and no answer is written but to the request whose turn it is.
+end, and who does not read what is sent, has the connection closed within a bound; and no answer is
+written but to the request whose turn it is. How many there may be is the door's to say.
 """
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from saec.http.door import Place
+from saec.http.keyring import ADMIT
 from saec.http.problems import Code, Problem, too_busy
 
 HEAD_S = 10.0
@@ -33,8 +35,9 @@ class _TooManyError(Exception):
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with bounds. `limit_concurrency` of uvicorn's settings says how many may be."""
+    """A connection with bounds."""
 
+    _place: Place
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _running: RequestResponseCycle | None = None
@@ -42,17 +45,27 @@ class Connection(HttpToolsProtocol):
     _got_on = False
     _head_bytes = 0
 
+    def take(self, place: Place) -> Self:
+        """Have this place, until the connection is lost."""
+        self._place = place
+        return self
+
+    def turn_out(self) -> None:
+        """Others need the place: say so if that takes no time, and close."""
+        if self.scheme == "http" and not self.transport.get_write_buffer_size():
+            self._refuse(too_busy("as many connections as may be are open"))
+        if self.scheme != "http" or self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def connection_made(self, transport: Any) -> None:
         """Somebody came."""
         super().connection_made(transport)
-        most, self.limit_concurrency = self.limit_concurrency, None
-        if most is not None and len(self.connections) > most:
-            self._refuse(too_busy("as many connections as may are open"))
-            return
+        self._place.guest = self
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They are gone."""
+        self._place.leave()
         self._stop_waiting()
         self._is_read()
         self._forget()
@@ -76,6 +89,7 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         self._in_head = True
         super().on_message_begin()
+        self.scope |= {ADMIT: self._place.admit}  # type: ignore[misc]
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole."""
@@ -101,6 +115,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """A request is answered."""
+        self._place.rest()
         # Of the last one that was sent: those before it came whole.
         if not self.pipeline and self.cycle.more_body:
             self.transport.close()  # nobody reads what still comes of it

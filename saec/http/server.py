@@ -20,6 +20,7 @@ from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
 from saec.http.address import DOCS
 from saec.http.answers import Answers
 from saec.http.app import make_app
+from saec.http.door import Door, Place, make_room_for_files
 from saec.http.endpoint import Endpoint, Reader
 from saec.http.keyring import FRESH_S, Keyring
 from saec.http.protocol import Connection
@@ -53,6 +54,7 @@ class HttpServer:
         self._settings = settings
         self._engine = engine
         self._clock = clock
+        make_room_for_files(settings.http_connections)
         self._socket = _listening(settings)
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -88,7 +90,9 @@ class HttpServer:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         async with self._opened() as endpoint:
-            server = self._server = _Server(_config(self._settings, make_app(endpoint)))
+            server = self._server = _Server(
+                _config(self._settings, make_app(endpoint)), self._settings.http_connections
+            )
             if self._stopping:
                 return
             self._tell(is_tls=server.config.is_ssl)
@@ -150,7 +154,24 @@ class HttpServer:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves the signals to the process."""
+    """uvicorn's server, which leaves the signals to the process, and who comes in to the door."""
+
+    def __init__(self, config: uvicorn.Config, connections: int) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the door."""
+        doors = [
+            Door(one, self._connection, self._connections, self.config.ssl) for one in sockets or ()
+        ]
+        for door in doors:
+            door.open()
+        self.servers = doors  # type: ignore[assignment]
+        self.started = True
+
+    def _connection(self, place: Place) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state).take(place)
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Do not."""
@@ -171,7 +192,6 @@ def _config(settings: Settings, app: ASGIApp) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         headers=_HEADERS,
-        limit_concurrency=settings.http_connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_FINISH_S,
         ssl_certfile=settings.http_tls_cert,

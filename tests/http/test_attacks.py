@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from socket import create_connection
 from typing import Any, cast
 from uuid import uuid4
@@ -21,8 +22,10 @@ from starlette.requests import Request
 
 from saec import keys as keys_module
 from saec.clock import SystemClock
+from saec.http.door import SPARE
 from saec.http.endpoint import Endpoint, Reader
 from saec.http.keyring import Holder, Keyring
+from saec.http.liveness import is_alive
 from saec.http.problems import Problem
 from saec.kafka.follow import Beginning, read_whole
 from saec.keys import Scope, new_key
@@ -120,9 +123,8 @@ def served(
         yield running
         assert running.get("/v1/health", key="").json == {"status": "ok"}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    assert {line["level"] for line in lines} == {"info"}, [
-        line for line in lines if line["level"] != "info"
-    ]
+    warned = [line for line in lines if line["level"] != "info"]
+    assert {line["event"] for line in warned} == {"connections are closed to make room for others"}
     assert MARKER not in log.read_text()
 
 
@@ -385,18 +387,43 @@ def test_what_never_ends_is_ended_and_takes_no_memory(
     assert memory_mb(served.process.child.pid) - before_mb < 30
 
 
-def test_a_flood_of_connections_is_told_so_and_passes(served: Served) -> None:
+def test_a_flood_of_connections_keeps_nobody_out(served: Served, keys: Keys) -> None:
+    """Neither a key nor the health check; who said nothing leaves first, and is told so."""
+    files = Path(f"/proc/{served.process.child.pid}/fd")
+    before = len(list(files.iterdir()))
     with ExitStack() as flood:
-        for _ in range(CONNECTIONS):
-            flood.enter_context(create_connection((HOST, served.port)))
-        for _ in range(30):
-            heard = say(served.port)
-            assert (heard.statuses, heard.codes) == ([503], ["too_busy"])
-            assert "retry-after: 5" in heard.headers
-    deadline_s, never = time.monotonic() + 5, threading.Event()
-    while say(served.port, head("GET", "/v1/health", CLOSE)).statuses != [200]:
-        assert time.monotonic() < deadline_s
-        never.wait(0.05)
+        silent = [
+            flood.enter_context(create_connection((HOST, served.port), timeout=10))
+            for _ in range(10 * CONNECTIONS)
+        ]
+        assert served.get("/v1/pending", keys.ana).status == 200
+        assert is_alive(served.settings.model_copy(update={"http_port": served.port}))
+        assert len(list(files.iterdir())) <= before + CONNECTIONS + SPARE
+        # Some left before anything could be said to them.
+        told = [wire.recv(65_536) for wire in silent[: 8 * CONNECTIONS]]
+        heard = [one for one in told if one]
+        assert len(heard) > CONNECTIONS
+        for one in heard:
+            assert one.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 5" in one.lower()
+            assert b"too_busy" in one
+
+
+def test_who_has_keys_cannot_keep_the_health_check_out(served: Served, keys: Keys) -> None:
+    """However much is under way, with however many keys."""
+    waiting = head("POST", "/v1/requests", JSON, "Content-Length: 1000000", key=keys.ana)
+    others = waiting.replace(keys.ana.encode(), keys.bia.encode())
+    with ExitStack() as flood:
+
+        def is_full() -> bool:
+            for one in (waiting, others):
+                for _ in range(CONNECTIONS // 2):
+                    wire = flood.enter_context(create_connection((HOST, served.port)))
+                    wire.sendall(one)
+            return served.get("/v1/pending", keys.operator).status == 503
+
+        wait_until(is_full)
+        assert is_alive(served.settings.model_copy(update={"http_port": served.port}))
 
 
 def test_one_key_does_not_keep_the_others_from_bulk_calls(served: Served, keys: Keys) -> None:

@@ -1,13 +1,14 @@
 """The endpoint as a process: how it starts, with and without TLS, and how it ends when told to."""
 
 import http.client
+import resource
 import signal
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -275,6 +276,30 @@ def test_a_certificate_or_a_key_that_does_not_fit_is_told(
     assert "SAEC_HTTP_TLS_CERT" in said
     assert "SAEC_HTTP_TLS_KEY" in said
     assert "pass phrase" not in process.log.read_text()
+
+
+def test_who_does_not_get_on_with_tls_keeps_nobody_out(
+    settings: Settings, key: str, pems: Pems, tmp_path: Path
+) -> None:
+    """Also where few files may be open: a connection counts from its first moment."""
+    trusting = ssl.create_default_context()
+    pems.authority.configure_trust(trusting)
+    few = {"SAEC_HTTP_CONNECTIONS": "20", **tls(pems, "both", None)}
+    with serve(settings, tmp_path / "log", key, trusting, **few) as on, ExitStack() as silent:
+        resource.prlimit(on.process.child.pid, resource.RLIMIT_NOFILE, (200, 200))
+        for _ in range(400):
+            silent.enter_context(socket.create_connection((HOST, on.port)))
+        assert on.post("/v1/requests", BODY).status == 202
+        assert is_alive(Settings(http_port=on.port, http_tls_cert=pems.cert))
+        assert "cannot be taken" not in on.log
+
+
+def test_more_connections_than_files_are_told(settings: Settings, start: Starts) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard >= 100_000:
+        pytest.skip("this machine allows as many files as the setting does")
+    said = start(settings, SAEC_HTTP_CONNECTIONS="100000").ends_by_itself()
+    assert f"SAEC_HTTP_CONNECTIONS is 100000, but this process may have {hard} files" in said
 
 
 def test_keys_in_the_clear_are_told(settings: Settings, tmp_path: Path) -> None:
