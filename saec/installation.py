@@ -11,7 +11,8 @@ from saec.kafka.identity import read_identity
 from saec.settings import Settings
 from saec.store import identity as ids
 from saec.store import installation as store
-from saec.store.engine import Engine, open_engine, transaction
+from saec.store.bounds import not_in_force
+from saec.store.engine import Connection, Engine, open_engine, transaction
 from saec.store.identity import KafkaIds
 
 
@@ -53,6 +54,7 @@ def check(settings: Settings) -> store.Installation:
     engine = open_engine(settings.database_url, application="saec-check")
     try:
         with transaction(engine) as connection:
+            _check_bounds(connection)
             store.read(connection, settings.topic_prefix)
             recovering = ids.read_ids(connection)[1]
         if recovering:
@@ -62,6 +64,17 @@ def check(settings: Settings) -> store.Installation:
         return belonging(settings, engine)
     finally:
         engine.dispose()
+
+
+def _check_bounds(connection: Connection) -> None:
+    """Refuse a database that holds nothing back: a claim would wait, or look, for ever."""
+    found = not_in_force(connection)
+    if found:
+        said = ", ".join(f"{name} is {value}" for name, value in sorted(found.items()))
+        raise ConfigurationError(
+            f"PostgreSQL does not keep what a transaction sets: {said}; "
+            "see docs/operations.md, Poolers"
+        )
 
 
 def belonging(settings: Settings, engine: Engine) -> store.Installation:

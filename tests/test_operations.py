@@ -31,6 +31,7 @@ FAILS = {
     "BrokerUnavailableError",
     "GapError",
     "InDoubtError",
+    "ReadOnlyError",
     "StoreUnavailableError",
     "UnexpectedBatchError",
     "_HangsError",

@@ -36,7 +36,7 @@ def read_claimed(engine: Engine, me: str, owned: Mapping[int, Owned], claim: Cla
         StoreUnavailableError: no answer.
     """
     mine = {shard: owned[shard] for shard in claim.batch_nos}
-    with transaction(engine, snapshot=True) as connection:
+    with transaction(engine, snapshot=True, primary=True) as connection:
         # First: so it is the snapshot's instant, however long this process then stands still.
         now_ms = shards.now_ms(connection)
         shards.check_mine(connection, me, mine)

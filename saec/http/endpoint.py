@@ -20,12 +20,12 @@ from saec.http.questions import Question
 from saec.kafka.async_producer import Appended, AsyncProducer
 from saec.kafka.records import Outgoing
 from saec.settings import Settings
-from saec.store.engine import Engine, bound, transaction
+from saec.store.engine import Bounds, Engine, transaction
 
 KEY_HEADER = "saec-key"
 """Names the API key in the record, by its id: a trail that lasts as long as the topic."""
 _READERS = 3  # the engine has four connections; one is for the keys
-_READ_S = 5
+_READING = Bounds(statement_s=5)
 _ANSWER_S = 10.0
 _BULKS = 8
 _SMALL_BYTES = 32_768
@@ -126,6 +126,5 @@ class Reader:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, read: Callable[..., _Read], args: Sequence[Any]) -> _Read:
-        with transaction(self._engine, snapshot=True) as connection:
-            bound(connection, _READ_S)
+        with transaction(self._engine, snapshot=True, primary=True, bounds=_READING) as connection:
             return read(connection, *args)

@@ -1,49 +1,54 @@
 """Connections and transactions; where the database's errors become SAEC's.
 
 Invariant: a transaction is short and bounded, and whoever gets `StoreUnavailableError` or
-`StoreConflictError` does not know whether it was committed.
+`StoreConflictError` does not know whether it was committed. A connection whose server is gone, or
+takes nothing any more, is never used again: the next transaction connects anew.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE as ACTIVE
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR as INERROR
+from psycopg2.extensions import TRANSACTION_STATUS_UNKNOWN as UNKNOWN
 from psycopg2.extensions import make_dsn
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
+from saec.store.bounds import BRIEF, ORDINARY, Bounds, opening
 
 __all__ = [
+    "BRIEF",
+    "ORDINARY",
+    "Bounds",
     "Connection",
     "Engine",
+    "ReadOnlyError",
     "StoreConflictError",
-    "bound",
     "count",
     "open_engine",
     "rows",
     "transaction",
 ]
 
-# Bounds of every statement. JIT compiles longer than a claim takes. A queue's statistics are often
-# those of an empty table, and then a batch would be looked up by reading all of it.
-_SESSION = {
-    "statement_timeout": "60s",
-    "lock_timeout": "15s",
-    "idle_in_transaction_session_timeout": "60s",
-    "jit": "off",
-    "enable_seqscan": "off",
-    "timezone": "UTC",
-}
 _CONNECT_TIMEOUT_S = 5
 _DATA_EXCEPTION = "22"  # the class of its SQLSTATE
 # A table, column, function, type, schema or unique key that this release needs is not there.
 _OTHER_SCHEMA = {"42P01", "42703", "42883", "42704", "3F000", "42P10"}
+# The server ends or ended the session (08, 57P, 25P), or takes no writes as a standby does. Of
+# another server behind the same address nothing would ever be heard on this connection.
+_GIVE_UP = ("08", "57P", "25P03", "25P04", "25006")
 
 
 class StoreConflictError(SaecError):
     """A key that must be new stood in the database already."""
+
+
+class ReadOnlyError(StoreUnavailableError):
+    """The server that answers takes no writes: a standby, or set so."""
 
 
 def open_engine(url: str, *, application: str = "saec") -> Engine:
@@ -66,8 +71,8 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
     _check_options(parsed)
     return create_engine(
         parsed.set(drivername="postgresql+psycopg2"),
-        # What the locks of cancel and claim rest on, whatever the database's own default is.
-        isolation_level="READ COMMITTED",
+        # Each transaction is begun here, with its bounds, and not by the driver.
+        isolation_level="AUTOCOMMIT",
         pool_size=2,
         max_overflow=2,
         pool_pre_ping=False,
@@ -78,7 +83,6 @@ def open_engine(url: str, *, application: str = "saec") -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
             "tcp_user_timeout": 30_000,
-            "options": " ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
         },
     )
 
@@ -99,10 +103,18 @@ def _check_options(url: URL) -> None:
 
 
 @contextmanager
-def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connection]:
+def transaction(
+    engine: Engine,
+    *,
+    snapshot: bool = False,
+    primary: bool = False,
+    bounds: Bounds = ORDINARY,
+) -> Iterator[Connection]:
     """One READ COMMITTED transaction, or with `snapshot` a read-only REPEATABLE READ one.
 
-    Commits at the end of the block, rolls back when it raises.
+    Commits at the end of the block, rolls back when it raises. A server that takes no writes is
+    refused at once, so that nothing is decided by what a standby knows; a snapshot may be read
+    from one, unless it has to be of the `primary`.
 
     Raises:
         StoreUnavailableError: no answer; whether it was committed is not known.
@@ -110,13 +122,13 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
         ConfigurationError: the database has another schema than this release needs.
     """
     try:
-        with engine.connect() as connection:
-            if snapshot:
-                connection.execution_options(
-                    isolation_level="REPEATABLE READ", postgresql_readonly=True
-                )
-            with connection.begin():
+        with _begun(engine, bounds, snapshot=snapshot, primary=primary) as connection:
+            try:
                 yield connection
+                _commit(connection)
+            except BaseException as error:
+                _leave(engine, connection, error)
+                raise
     # COPY runs on the driver's own cursor, so its errors come as the driver's.
     except (IntegrityError, psycopg2.IntegrityError) as error:
         raise StoreConflictError(_describe(error)) from None
@@ -129,9 +141,80 @@ def transaction(engine: Engine, *, snapshot: bool = False) -> Iterator[Connectio
         raise StoreUnavailableError(_describe(error)) from None
 
 
-def bound(connection: Connection, most_s: int) -> None:
-    """Let no statement of this transaction take longer than `most_s` seconds."""
-    count(connection, f"SET LOCAL statement_timeout = '{most_s}s'")
+def _begun(engine: Engine, bounds: Bounds, *, snapshot: bool, primary: bool) -> Connection:
+    """A connection with a transaction begun; the caller closes it.
+
+    A connection that was cut while it lay idle, or whose server lost its place, is found out here,
+    before anything was done: then another one is tried at once.
+    """
+    for last in (False, True):
+        connection = engine.connect()
+        try:
+            _begin(connection, bounds, snapshot=snapshot, primary=primary)
+        except BaseException as error:
+            _leave(engine, connection, error)
+            gone = connection.invalidated
+            connection.close()
+            if last or not gone or not isinstance(error, Exception):
+                raise
+        else:
+            return connection
+    raise AssertionError
+
+
+def _begin(connection: Connection, bounds: Bounds, *, snapshot: bool, primary: bool) -> None:
+    read_only, standby, *_ = rows(connection, opening(bounds, snapshot=snapshot))[0]
+    if standby and (primary or not snapshot):
+        raise ReadOnlyError("PostgreSQL: it is a standby, which takes no writes (25006)")
+    if read_only and not snapshot:
+        raise ReadOnlyError("PostgreSQL: it is set to read-only (25006)")
+
+
+def _commit(connection: Connection) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    if driver.info.transaction_status == INERROR:  # COMMIT would roll back, and not say so
+        raise StoreUnavailableError("PostgreSQL: a statement failed, so it was rolled back")
+    count(connection, "COMMIT")
+
+
+def _leave(engine: Engine, connection: Connection, error: BaseException) -> None:
+    """Roll back, and give the connection up where that is not possible or would not help."""
+    try:
+        if connection.invalidated:
+            engine.dispose()
+        elif _ends(error) or not _roll_back(connection):
+            _end_session(connection)
+            connection.invalidate()
+            engine.dispose()  # the others lead to the same server
+    except (SQLAlchemyError, psycopg2.Error):
+        engine.dispose()
+
+
+def _ends(error: BaseException) -> bool:
+    if isinstance(error, ReadOnlyError):
+        return True
+    return isinstance(error, DBAPIError | psycopg2.Error) and (
+        (_sqlstate(error) or "").startswith(_GIVE_UP)
+    )
+
+
+def _roll_back(connection: Connection) -> bool:
+    """Whether the connection is fit for the next transaction."""
+    driver: Any = connection.connection.dbapi_connection
+    # Interrupted while PostgreSQL worked, or lost: its answer would be taken for the next one's.
+    if driver.closed or driver.info.transaction_status in {ACTIVE, UNKNOWN}:
+        return False
+    connection.exec_driver_sql("ROLLBACK")
+    return True
+
+
+def _end_session(connection: Connection) -> None:
+    """Ask the server to end its session: a pooler would hand the same one out again."""
+    driver: Any = connection.connection.dbapi_connection
+    if driver.closed or driver.info.transaction_status in {ACTIVE, UNKNOWN}:
+        return
+    with suppress(psycopg2.Error), driver.cursor() as cursor:
+        cursor.execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 def rows(connection: Connection, sql: str, **parameters: Any) -> list[Any]:

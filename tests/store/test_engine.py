@@ -1,10 +1,127 @@
 """Connections and transactions on the real database."""
 
-import pytest
+from collections.abc import Iterator
+from contextlib import suppress
 
-from saec.errors import ConfigurationError
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from saec.errors import ConfigurationError, StoreUnavailableError
 from saec.settings import Settings
-from saec.store.engine import open_engine, rows, transaction
+from saec.store.bounds import BRIEF, ORDINARY, Bounds, not_in_force
+from saec.store.engine import Connection, Engine, count, open_engine, rows, transaction
+
+
+@pytest.fixture
+def engine(installation: Settings) -> Iterator[Engine]:
+    made = open_engine(installation.database_url)
+    yield made
+    made.dispose()
+
+
+def pid(connection: Connection) -> int:
+    return int(rows(connection, "SELECT pg_backend_pid()")[0][0])
+
+
+def cut(engine: Engine, session: int) -> None:
+    """End a session, and wait until it is gone."""
+    with transaction(engine, snapshot=True) as other:
+        assert rows(other, "SELECT pg_terminate_backend(%(pid)s, 10000)", pid=session) == [(True,)]
+
+
+@pytest.mark.parametrize("bounds", [ORDINARY, BRIEF, Bounds(statement_s=5)])
+@pytest.mark.parametrize("mode", ["READ COMMITTED", "REPEATABLE READ"])
+def test_each_transaction_has_its_bounds_and_leaves_none_behind(
+    engine: Engine, bounds: Bounds, mode: str
+) -> None:
+    snapshot = mode == "REPEATABLE READ"
+    with transaction(engine, bounds=bounds, snapshot=snapshot) as connection:
+        used = pid(connection)
+        assert not_in_force(connection, bounds) == {}
+    with engine.connect() as connection:
+        assert pid(connection) == used
+        assert rows(connection, "SHOW statement_timeout") == [("0",)]
+    with transaction(engine) as connection:
+        assert pid(connection) == used
+        count(connection, "SET LOCAL jit = on")
+        assert not_in_force(connection) == {"jit": "on"}
+
+
+def failing(engine: Engine) -> None:
+    """A transaction that does not hear of an error of its own."""
+    with transaction(engine) as connection:
+        count(connection, "CREATE TABLE lost ()")
+        with suppress(DBAPIError):
+            count(connection, "SELECT 1 / 0")
+
+
+def test_what_failed_within_a_transaction_is_not_committed_and_said(engine: Engine) -> None:
+    with pytest.raises(StoreUnavailableError, match="rolled back"):
+        failing(engine)
+    with transaction(engine) as connection:
+        assert rows(connection, "SELECT to_regclass('lost') IS NULL") == [(True,)]
+
+
+def test_an_error_of_the_block_rolls_back_and_keeps_the_connection(engine: Engine) -> None:
+    used = []
+    with suppress(KeyError), transaction(engine) as connection:
+        used.append(pid(connection))
+        count(connection, "CREATE TABLE lost ()")
+        raise KeyError
+    with transaction(engine) as connection:
+        assert [pid(connection)] == used
+        assert rows(connection, "SELECT to_regclass('lost') IS NULL") == [(True,)]
+
+
+def cut_within(engine: Engine, other: Engine) -> int:
+    """Lose the session of a transaction that has begun; it fails. Returns its session."""
+    used = 0
+    with pytest.raises(StoreUnavailableError), transaction(engine) as connection:  # noqa: PT012
+        used = pid(connection)
+        cut(other, used)
+        rows(connection, "SELECT 1")
+    return used
+
+
+def test_a_session_cut_while_it_lay_idle_costs_no_transaction(
+    engine: Engine, installation: Settings
+) -> None:
+    other = open_engine(installation.database_url)
+    with transaction(engine) as connection:
+        used = pid(connection)
+    cut(other, used)
+    with transaction(engine) as connection:
+        assert pid(connection) != used
+    used = cut_within(engine, other)
+    with transaction(engine) as connection:
+        assert pid(connection) != used
+    other.dispose()
+
+
+def test_a_server_that_takes_no_writes_is_left_for_another(
+    engine: Engine, installation: Settings
+) -> None:
+    """Nobody ends the session: neither an operator, nor the server."""
+    other = open_engine(installation.database_url)
+    with transaction(engine) as connection:
+        name, used = rows(connection, "SELECT current_database()")[0][0], pid(connection)
+        count(connection, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    cut(other, used)
+    ended = set()
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError, match="25006"), transaction(engine):
+            raise AssertionError
+        with transaction(engine, snapshot=True) as connection:  # what only reads may be asked
+            ended.add(pid(connection))
+    assert len(ended) == 3
+    with transaction(other, snapshot=True) as connection:
+        assert rows(connection, "SELECT 1") == [(1,)]
+    with other.connect() as connection:
+        count(connection, "SET default_transaction_read_only = off")
+        count(connection, f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    with transaction(engine) as connection:
+        assert pid(connection) not in ended
+    other.dispose()
 
 
 def test_read_committed_rows_are_asked_for_whatever_the_database_defaults_to(

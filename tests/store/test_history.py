@@ -61,7 +61,7 @@ def test_many_take_as_few_statements_as_one(engine: Engine, stored: int) -> None
     with transaction(engine, snapshot=True) as connection:
         event.listen(connection, "before_cursor_execute", lambda *said: statements.append(said))
         assert len(read_accounts(connection, [one.id for one in several])) == stored
-    assert len(statements) == 2
+        assert len(statements) == 2
 
 
 def test_one_that_is_not_stored_has_no_account(engine: Engine) -> None:

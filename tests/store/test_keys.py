@@ -16,9 +16,9 @@ from saec.store.tables import metadata
 @pytest.fixture
 def connection(migrated: Engine) -> Iterator[Connection]:
     """A transaction on a migrated database that is rolled back."""
-    with migrated.connect() as opened:
+    with transaction(migrated) as opened:
         yield opened
-        opened.rollback()
+        count(opened, "ROLLBACK; BEGIN")
 
 
 def key(**changed: object) -> KeyRow:

@@ -10,16 +10,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from saec.store import migrate, schema
-from saec.store.engine import Connection, Engine, rows
+from saec.store.engine import Connection, Engine, count, rows, transaction
 from saec.store.tables import metadata
 
 
 @pytest.fixture
 def connection(migrated: Engine) -> Iterator[Connection]:
     """A transaction on a migrated database that is rolled back."""
-    with migrated.connect() as opened:
+    with transaction(migrated) as opened:
         yield opened
-        opened.rollback()
+        count(opened, "ROLLBACK; BEGIN")
 
 
 def test_processes_ask_for_the_last_migration(connection: Connection) -> None:
@@ -140,15 +140,15 @@ REQUEST = """
 @pytest.mark.parametrize("before", ["0001", "0002"])
 def test_a_database_of_a_release_before_keeps_what_it_holds(fresh: Engine, before: str) -> None:
     config = migrate._config()
-    with fresh.begin() as connection:
+    with transaction(fresh) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, before)
         connection.exec_driver_sql(REQUEST)
-    with fresh.begin() as connection:
+    with transaction(fresh) as connection:
         migrate.upgrade(connection)
         # An index on the whole history may take longer than a process lets a statement take.
         assert rows(connection, "SHOW statement_timeout") == [("0",)]
-    with fresh.connect() as connection:
+    with transaction(fresh) as connection:
         assert schema.version(connection) == schema.HEAD
         assert rows(connection, "SELECT requester FROM requests") == [("billing",)]
         assert rows(connection, "SHOW statement_timeout") != [("0",)]

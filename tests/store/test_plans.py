@@ -24,7 +24,7 @@ from saec.store import (
     requests,
 )
 from saec.store.customers import CustomerRow
-from saec.store.engine import Connection, Engine, rows, transaction
+from saec.store.engine import Connection, Engine, count, rows, transaction
 from saec.store.history import State
 from saec.store.listing import LOOKED_AT, Cursor, Filters
 from saec.store.pending import Room, Run, SkipRow
@@ -65,7 +65,7 @@ def connection(filled: Engine) -> Iterator[Connection]:
     """A transaction of a test's own, as the code opens it; nothing of it stays."""
     with transaction(filled) as opened:
         yield opened
-        opened.rollback()
+        count(opened, "ROLLBACK; BEGIN")
 
 
 def chosen(connection: Connection, shards: Iterable[int], room: Room, lane: int = 0) -> list[Run]:
