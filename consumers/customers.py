@@ -9,6 +9,7 @@ import sys
 from saec import process
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.positions import StoredPositions
 from saec.process import Parts
 
 ROLE = "customers"
@@ -17,8 +18,11 @@ ROLE = "customers"
 def make(parts: Parts) -> IngestLoop:
     """The loop of this process."""
     settings = parts.settings
-    intake = opener(settings, parts.engine, ROLE, settings.topics.customers)
-    return IngestLoop(intake, CustomerIntake(settings, parts.engine), parts.clock, ROLE)
+    topic = settings.topics.customers
+    positions = StoredPositions(parts.engine, topic)
+    intake = opener(settings, parts.engine, ROLE, topic, positions)
+    taker = CustomerIntake(settings, parts.engine, positions)
+    return IngestLoop(intake, taker, parts.clock, ROLE)
 
 
 def main() -> int:

@@ -9,9 +9,10 @@ from functools import partial
 
 from saec import process
 from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.positions import StoredPositions
 from saec.ingest.requests import RequestIntake
 from saec.process import Parts
-from saec.recover.behind import refuse_behind_ledger
+from saec.recover.behind import refuse_behind
 
 ROLE = "requests"
 
@@ -19,9 +20,10 @@ ROLE = "requests"
 def make(parts: Parts) -> IngestLoop:
     """The loop of this process."""
     settings = parts.settings
-    check = partial(refuse_behind_ledger, settings, parts.engine)
-    intake = opener(settings, parts.engine, ROLE, settings.topics.requests, check)
-    taker = RequestIntake(settings, parts.engine, parts.shards)
+    topic, check = settings.topics.requests, partial(refuse_behind, settings, parts.engine)
+    positions = StoredPositions(parts.engine, topic, check)
+    intake = opener(settings, parts.engine, ROLE, topic, positions)
+    taker = RequestIntake(settings, parts.engine, parts.shards, positions)
     return IngestLoop(intake, taker, parts.clock, ROLE)
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from faults.protocol.ingest import IngestScope
-from faults.protocol.mutations import MUTATIONS, SCOPES, Mutation, model
-from faults.protocol.scope import Scope
+from faults.protocol.mutations import MUTATIONS, SCOPES, AnyScope, Mutation, model
 from faults.protocol.search import Found, search
+from faults.protocol.sources import SourcesScope
 
 _EXAMPLE = """\
 example:
@@ -132,8 +132,20 @@ def _summary(
     return f"{'; '.join(parts)}; {total['seconds']} s, {total['memory_mb']} MB"
 
 
-def bounds(scope: Scope | IngestScope) -> str:
+def bounds(scope: AnyScope) -> str:
     """The bounds of a scope in words."""
+    if isinstance(scope, SourcesScope):
+        records = [what for partition in scope.partitions for what in partition]
+        lost = [f"up to {scope.loses} commits lost"] if scope.loses else []
+        parts = [
+            "2 consumers",
+            "1 worker",
+            _count(len(scope.partitions), "partition"),
+            _count(sum(what > 0 for what in records), "request"),
+            _count(sum(what < 0 for what in records), "cancel"),
+            _count(scope.faults, "fault"),
+        ]
+        return ", ".join([*parts, *lost])
     if isinstance(scope, IngestScope):
         return (
             f"2 consumers, 1 partition, {scope.records} records, batches of {scope.batch}, "
@@ -163,7 +175,7 @@ def readable(found: Found) -> str:
 
 def _step_text(label: tuple[int, str, str]) -> str:
     who, step, detail = label
-    name = f"{'AB'[who]}: " if who >= 0 else ""
+    name = f"{('A', 'B', 'worker')[who]}: " if who >= 0 else ""
     return name + step + (f": {detail}" if detail else "")
 
 

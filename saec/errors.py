@@ -56,5 +56,13 @@ class StoreUnavailableError(SaecError):
     """PostgreSQL did not answer, or the transaction's outcome is not known."""
 
 
+class StoreChangedError(SaecError):
+    """The database is not as this process left it: whoever gets this looks at all of it anew."""
+
+
+class LostRecordsError(ConfigurationError):
+    """Kafka does not hold any more what it had acknowledged."""
+
+
 class BrokerUnavailableError(SaecError):
     """Kafka did not answer within its bound, or refused the call."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from faults.protocol.dispatch import Dispatch
 from faults.protocol.ingest import Ingest, IngestScope
 from faults.protocol.scope import Scope
+from faults.protocol.sources import Sources, SourcesScope
+
+AnyScope = Scope | IngestScope | SourcesScope
 
 # a and b in shard 0, c in shard 1; b may be stored late; one cancel of a.
 ONE_SHARD = Scope("one shard", (0, 0), (0b01,), faults=3, late=0b10)
@@ -22,7 +25,12 @@ OVERLAP_TWO = Scope(
     "overlapped, two shards", (0, 1, 0), (0b01, 0b10), faults=1, late=0b100, overlap=True
 )
 INGEST = IngestScope("ingest", records=3, batch=2, faults=3)
-SCOPES: tuple[Scope | IngestScope, ...] = (
+# One request and its cancel, in two partitions, and in one.
+FAILOVER = SourcesScope("failover", ((1,), (-1,)), faults=1, loses=2)
+FAILOVER_ONE = FAILOVER._replace(name="failover, one partition", partitions=((1, -1),))
+PUT_BACK = SourcesScope("tables put back", ((1,), (-1,)), faults=1, restore=True)
+HANGS = SourcesScope("tables put back, one hangs", ((1, -1),), faults=2, restore=True, zombies=True)
+SCOPES: tuple[AnyScope, ...] = (
     ONE_SHARD,
     PARTLY,
     TWO_SHARDS,
@@ -31,6 +39,10 @@ SCOPES: tuple[Scope | IngestScope, ...] = (
     OVERLAP,
     OVERLAP_TWO,
     INGEST,
+    FAILOVER,
+    FAILOVER_ONE,
+    PUT_BACK,
+    HANGS,
 )
 
 # Mutations are sought in the smallest scope that shows them.
@@ -47,7 +59,7 @@ class Mutation:
 
     name: str
     what: str
-    scope: Scope | IngestScope = _PLAIN
+    scope: AnyScope = _PLAIN
 
 
 MUTATIONS = (
@@ -79,12 +91,32 @@ MUTATIONS = (
         "overlapped: read-ahead dropped without giving up its claims",
         _OVERLAP_TWO,
     ),
+    Mutation("server-unseen", "it is not looked at which server and tables these are", FAILOVER),
+    Mutation("position-unseen", "ingest stores wherever its positions stand", FAILOVER_ONE),
+    Mutation("positions-unseen", "a claim does not look whether positions went back", FAILOVER_ONE),
+    Mutation(
+        "not-seen-before-the-answer",
+        "ingest answers without looking whether it still stands",
+        FAILOVER_ONE,
+    ),
+    Mutation(
+        "claim-not-seen-again",
+        "a batch commits without looking whether its claim still stands",
+        FAILOVER_ONE,
+    ),
+    Mutation(
+        "open-batches-unseen",
+        "ingest starts beside a batch that is open in the ledger",
+        FAILOVER_ONE,
+    ),
 )
 
 
-def model(scope: Scope | IngestScope, mutation: str | None = None) -> Dispatch | Ingest:
+def model(scope: AnyScope, mutation: str | None = None) -> Dispatch | Ingest | Sources:
     """The model within a scope, whole or with a mutation."""
     mutations = frozenset({mutation} if mutation else ())
     if isinstance(scope, IngestScope):
         return Ingest(scope, mutations)
+    if isinstance(scope, SourcesScope):
+        return Sources(scope, mutations)
     return Dispatch(scope, mutations)

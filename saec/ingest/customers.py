@@ -12,10 +12,11 @@ from saec.contracts.events import CustomerErased, CustomerRegistered, channels_t
 from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
 from saec.ingest import addresses, answers
+from saec.ingest.positions import StoredPositions
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store.customers import CustomerRow, upsert_customers
-from saec.store.engine import Engine, transaction
+from saec.store.engine import Engine
 from saec.store.positions import save_positions
 
 
@@ -30,10 +31,12 @@ class _Decoded:
 class CustomerIntake:
     """Ingest of the customers topic."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
+    def __init__(
+        self, settings: Settings, engine: Engine, positions: StoredPositions | None = None
+    ) -> None:
         self._settings = settings
         self._topics = settings.topics
-        self._engine = engine
+        self._positions = positions or StoredPositions(engine, settings.topics.customers)
 
     def take(self, batch: Sequence[Incoming], next_offsets: Mapping[int, int]) -> list[Outgoing]:
         """Decode and store a batch: see `decode` and `store`."""
@@ -58,11 +61,16 @@ class CustomerIntake:
 
         Raises:
             StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
+            StoreChangedError: the database is not the one that the batch began with.
         """
-        with transaction(self._engine) as connection:
+        with self._positions.transaction(next_offsets) as connection:
             upsert_customers(connection, decoded.rows)
-            save_positions(connection, self._topics.customers, next_offsets)
+            self._positions.moved(save_positions(connection, self._topics.customers, next_offsets))
         return decoded.said
+
+    def confirm(self, next_offsets: Mapping[int, int]) -> None:
+        """See that what was stored up to these offsets still stands: see `StoredPositions`."""
+        self._positions.confirm(next_offsets)
 
     def _refusal(self, source: Incoming, error: RejectedError) -> Iterable[Outgoing]:
         verdict = answers.verdict_of(error)

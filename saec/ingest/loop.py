@@ -1,12 +1,13 @@
 """The loop of both consumers: read a batch, decode it, store it, answer it.
 
-Invariant: a batch is stored before it is answered, its offsets go with the answers, one batch is
-answered before the next one is stored, and after any failure the loop goes back to what is
-committed.
+Invariant: a batch is stored before it is answered, and seen once more right before; its offsets go
+with the answers, one batch is answered before the next one is stored, and after any failure the
+loop goes back to what is committed.
 """
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -14,12 +15,12 @@ import structlog
 from saec.clock import Clock
 from saec.errors import ConfigurationError
 from saec.ingest.ahead import Ahead
+from saec.ingest.positions import StoredPositions
 from saec.kafka.intake import Batch, Intake
 from saec.kafka.records import Incoming, Outgoing
 from saec.outage import Outage
 from saec.settings import Settings
-from saec.store.engine import Engine, transaction
-from saec.store.positions import read_positions, save_positions
+from saec.store.engine import Engine
 
 _BACKOFF_S = (0.1, 0.5, 1.0, 2.0, 5.0)
 # For how long nothing may have failed until it counts as over: after a batch, and without one.
@@ -38,6 +39,10 @@ class Taker(Protocol):
 
     def store(self, decoded: Any, next_offsets: Mapping[int, int]) -> list[Outgoing]:
         """Store a batch and the offsets behind it; returns the answers."""
+        ...
+
+    def confirm(self, next_offsets: Mapping[int, int]) -> None:
+        """See that what was stored up to these offsets still stands; raises if not."""
         ...
 
 
@@ -100,7 +105,7 @@ class IngestLoop:
             if not intake.holds(batch):
                 return 0
         answers = self._taker.store(decoded, batch.next_offsets)
-        intake.answer(batch, answers)
+        intake.answer(batch, answers, partial(self._taker.confirm, batch.next_offsets))
         _log.debug("batch taken", records=len(batch.records), answers=len(answers))
         return len(batch.records)
 
@@ -133,38 +138,16 @@ class IngestLoop:
             self.close()
 
 
-def _trust() -> None:
-    """Nothing else has to be looked at."""
-
-
-class _StoredPositions:
-    """The positions of one topic in PostgreSQL, once `check` finds it fit to start from."""
-
-    def __init__(self, engine: Engine, topic: str, check: Callable[[], None]) -> None:
-        self._engine = engine
-        self._topic = topic
-        self._check = check
-
-    def read(self) -> dict[int, int]:
-        self._check()
-        with transaction(self._engine) as connection:
-            return read_positions(connection, self._topic)
-
-    def save(self, next_offsets: Mapping[int, int]) -> None:
-        with transaction(self._engine) as connection:
-            save_positions(connection, self._topic, next_offsets)
-
-
 def opener(
     settings: Settings,
     engine: Engine,
     role: str,
     topic: str,
-    check: Callable[[], None] = _trust,
+    positions: StoredPositions | None = None,
 ) -> Callable[[], Intake]:
     """What opens the intake of a topic, from where the store knows it.
 
-    `check` is called whenever partitions are started: at first, when the group shares them out
-    anew, and after any failure, since the database may be another one by then.
+    The taker of a process has the same `positions`.
     """
-    return lambda: Intake(settings, role, topic, _StoredPositions(engine, topic, check))
+    known = positions or StoredPositions(engine, topic)
+    return lambda: Intake(settings, role, topic, known)

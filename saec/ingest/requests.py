@@ -18,11 +18,12 @@ from saec.contracts.status import Status
 from saec.ingest import answers, decide
 from saec.ingest.cancels import Cancelling, Decision, cancel_answers, decide_cancels
 from saec.ingest.decide import Limits, Verdict
+from saec.ingest.positions import StoredPositions
 from saec.ingest.slices import cut
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store import requests
-from saec.store.engine import Connection, Engine, transaction
+from saec.store.engine import Connection, Engine
 from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
 
@@ -55,10 +56,16 @@ _Decoded = _Schedule | Cancelling | _Refused
 class RequestIntake:
     """Ingest of the requests topic."""
 
-    def __init__(self, settings: Settings, engine: Engine, shard_count: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        shard_count: int,
+        positions: StoredPositions | None = None,
+    ) -> None:
         self._settings = settings
         self._topics = settings.topics
-        self._engine = engine
+        self._positions = positions or StoredPositions(engine, settings.topics.requests)
         self._shards = shard_count
         self._limits = Limits.of(settings.grace_s, settings.horizon_days)
 
@@ -75,6 +82,7 @@ class RequestIntake:
 
         Raises:
             StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
+            StoreChangedError: the database is not the one that the batch began with.
         """
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
@@ -82,21 +90,28 @@ class RequestIntake:
         verdicts: list[Verdict] = []
         parts = _by_size(schedules)
         for part in parts:
-            with transaction(self._engine) as connection:
+            with self._positions.transaction(next_offsets) as connection:
                 verdicts += self._store(connection, part)
                 if part is parts[-1] and not stops:
-                    save_positions(connection, self._topics.requests, next_offsets)
+                    self._save(connection, next_offsets)
         decisions: list[Decision] = []
         if stops:
             # Apart from the COPY above: the locks that dispatch waits for are held briefly.
-            with transaction(self._engine) as connection:
+            with self._positions.transaction(next_offsets) as connection:
                 decisions = decide_cancels(connection, stops, self._shards)
-                save_positions(connection, self._topics.requests, next_offsets)
+                self._save(connection, next_offsets)
         return [
             *self._schedule_answers(schedules, verdicts),
             *cancel_answers(self._settings, decisions),
             *self._refusals(refused),
         ]
+
+    def confirm(self, next_offsets: Mapping[int, int]) -> None:
+        """See that what was stored up to these offsets still stands: see `StoredPositions`."""
+        self._positions.confirm(next_offsets)
+
+    def _save(self, connection: Connection, next_offsets: Mapping[int, int]) -> None:
+        self._positions.moved(save_positions(connection, self._topics.requests, next_offsets))
 
     def _decode(self, source: Incoming) -> _Decoded:
         try:

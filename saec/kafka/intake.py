@@ -5,7 +5,7 @@ offsets become visible together, after the caller stored the batch; a partition 
 the group and the store know it, or not at all.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -141,8 +141,15 @@ class Intake:
         self._producer = TransactionalProducer(self._settings, self._role)
         self._seek_to_starts()
 
-    def answer(self, batch: Batch, answers: Iterable[Outgoing]) -> None:
+    def answer(
+        self,
+        batch: Batch,
+        answers: Iterable[Outgoing],
+        confirm: Callable[[], None] = lambda: None,
+    ) -> None:
         """Publish the answers to a batch that is held, with its offsets.
+
+        `confirm` is asked as late as possible; what it raises keeps the answers back.
 
         Raises:
             InDoubtError: unknown whether it was done; the batch will come again.
@@ -152,6 +159,7 @@ class Intake:
         for record in answers:
             self._producer.produce(record.topic, record.value, record.key, record.headers)
         self._producer.send_offsets(offsets, batch.membership)
+        confirm()
         self._producer.commit()
 
     def close(self) -> None:
@@ -229,7 +237,8 @@ def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -
     if group is not None and (saved is None or saved < group):
         raise ConfigurationError(
             f"{name}: the database knows it up to {saved}, the group up to {group}: the database "
-            "went back in time; see docs/operations.md, After a restore"
+            "went back in time; stop everything and run `saec recover`: see docs/operations.md, "
+            "After a restore"
         )
     start = group if group is not None else saved
     if start is None:

@@ -59,7 +59,7 @@ def bounds(
         return found
 
 
-def settled(settings: Settings, topic: str) -> dict[int, Stretch]:
+def settled(settings: Settings, topic: str, *, role: str = _READER) -> dict[int, Stretch]:
     """The same without open transactions, once those have ended that are open now.
 
     Kafka ends a transaction in one partition after the other: of what is seen in one, the rest may
@@ -68,10 +68,10 @@ def settled(settings: Settings, topic: str) -> dict[int, Stretch]:
     Raises:
         BrokerUnavailableError: no answer, or a transaction does not end.
     """
-    seen, never = bounds(settings, topic), threading.Event()
+    seen, never = bounds(settings, topic, role=role), threading.Event()
     until_s = time.monotonic() + settings.transaction_timeout_s + _STABLE_EXTRA_S
     while True:
-        found = bounds(settings, topic, committed=True)
+        found = bounds(settings, topic, role=role, committed=True)
         if all(found[p].end >= one.end for p, one in seen.items()):
             return found
         if time.monotonic() > until_s:
@@ -125,11 +125,17 @@ def committed_offsets(
 
 
 def read(
-    settings: Settings, topic: str, wanted: Mapping[int, Stretch], *, role: str = _READER
+    settings: Settings,
+    topic: str,
+    wanted: Mapping[int, Stretch],
+    *,
+    role: str = _READER,
+    committed: bool = True,
 ) -> Iterator[list[Incoming]]:
     """The committed records of these stretches, by partition in order, in pieces of up to 500.
 
-    `appended_at_ms` is what the topic stamps.
+    Unless `committed`, also those that are not, or never will be. `appended_at_ms` is what the
+    topic stamps.
 
     Raises:
         BrokerUnavailableError: an error, or nothing came for longer than a transaction may last.
@@ -138,7 +144,8 @@ def read(
     if not left:
         return
     bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
-    with closing(_consumer(settings, role)) as consumer:
+    isolation = "read_committed" if committed else "read_uncommitted"
+    with closing(_consumer(settings, role, isolation=isolation)) as consumer:
         consumer.assign([TopicPartition(topic, p, wanted[p].start) for p in left])
         silent_s = 0.0
         while left:
@@ -172,7 +179,7 @@ def _within(consumer: Consumer, messages: list[Any], left: dict[int, int]) -> li
     return taken
 
 
-def _consumer(settings: Settings, role: str, *, isolation: str = "read_committed") -> Consumer:
+def _consumer(settings: Settings, role: str, *, isolation: str) -> Consumer:
     return clients.consumer(
         settings,
         settings.group_id(role),

@@ -20,7 +20,7 @@ from saec.recover.sources import Source
 from saec.recover.steps import Steps
 from saec.recover.withheld import withhold
 from saec.settings import Settings
-from saec.store import identity, rebuilding, recovery, shards
+from saec.store import ground, identity, rebuilding, recovery, shards
 from saec.store.engine import Engine, open_engine, transaction
 from saec.store.positions import save_positions
 
@@ -98,6 +98,8 @@ class Recovery(Steps):
         refuse_company(self._settings)
         with transaction(self._engine) as connection:
             identity.mark_recovering(connection, recovering=True)
+        with transaction(self._engine) as connection:
+            ground.wait_for_writers(connection)  # whoever stores from now on sees the mark
         refuse_company(self._settings)  # of those that started just before
         roll = RollForward(self._settings, self._engine, self._clock, self.report)
         held = self._take_shards(roll)

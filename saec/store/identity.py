@@ -28,7 +28,8 @@ _NAMES = [field.name for field in fields(KafkaIds)]
 _READ = f"SELECT {', '.join(_NAMES)}, recovering FROM installation"
 _ADOPT = f"""
     UPDATE installation SET {", ".join(f"{n} = coalesce({n}, %({n})s)" for n in _NAMES)}
-"""
+    WHERE {" OR ".join(f"{n} IS NULL" for n in _NAMES)}
+"""  # not written when nothing is missing: see `saec.store.ground`
 _REPLACE = f"UPDATE installation SET {', '.join(f'{n} = %({n})s' for n in _NAMES)}"
 _RECOVERING = "UPDATE installation SET recovering = %(recovering)s"
 

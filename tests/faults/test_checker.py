@@ -11,6 +11,9 @@ import pytest
 from faults.checker import main, readable
 from faults.protocol.dispatch import Dispatch
 from faults.protocol.mutations import (
+    FAILOVER,
+    FAILOVER_ONE,
+    HANGS,
     INGEST,
     MARKERS,
     MARKERS_TWO,
@@ -19,11 +22,13 @@ from faults.protocol.mutations import (
     OVERLAP,
     OVERLAP_TWO,
     PARTLY,
+    PUT_BACK,
     TWO_SHARDS,
     Mutation,
     model,
 )
 from faults.protocol.search import Found, search
+from faults.protocol.sources import Sources
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -37,6 +42,10 @@ SMALL = [
     OVERLAP._replace(faults=1),
     OVERLAP_TWO._replace(faults=0),
     INGEST,
+    FAILOVER,
+    FAILOVER_ONE,
+    PUT_BACK,
+    HANGS._replace(partitions=((1,),)),
 ]
 
 
@@ -153,6 +162,20 @@ def test_the_model_goes_through_every_step() -> None:
         assert any(step in label for label in seen), step
     slow = _labels(Dispatch(MARKERS_TWO))
     assert any("a transaction is open: later" in label for label in slow)
+    back = _labels(Sources(HANGS._replace(partitions=((1,),)))) | _labels(Sources(FAILOVER_ONE))
+    for step in (
+        "store: partition 0: request a: not as it was left",
+        "answer: partition 0: not as it was left",
+        "start: the database went back: it ends",
+        "claim: not as it was: doubt",
+        "emit: confirm: not as it was: doubt",
+        "takeover: the database went back: halted",
+        "PostgreSQL: fails over, 2 commits are lost",
+        "PostgreSQL: its tables are put back",
+        "session expires: unnoticed",
+        "recover: sets its mark",
+    ):
+        assert any(step in label for label in back), step
 
 
 def test_the_command_tells_states_and_counterexamples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,9 +214,9 @@ def test_the_page_names_every_mutation() -> None:
         assert re.search(row, page, re.MULTILINE), f"{mutation.name}: {steps} steps"
 
 
-def _labels(checked: Dispatch) -> set[str]:
+def _labels(checked: Dispatch | Sources) -> set[str]:
     """Each step, and what came of it, in all states that can be reached."""
-    known = {checked.canonical(checked.first)}
+    known: set[Any] = {checked.canonical(checked.first)}  # type: ignore[arg-type]
     todo, seen = list(known), set()
     while todo:
         state = todo.pop()

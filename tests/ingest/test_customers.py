@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -244,7 +245,8 @@ class _Batches:
     def read(self) -> Batch:
         return Batch(self._batches.pop(0), full=False)
 
-    def answer(self, _batch: Batch, answers: list[Outgoing]) -> None:
+    def answer(self, _batch: Batch, answers: list[Outgoing], confirm: Callable[[], None]) -> None:
+        confirm()
         self.answered += answers
 
     def rewind(self) -> None:

@@ -36,7 +36,8 @@ class Topic:
     def holds(self, batch: Batch) -> bool:
         return batch.next_offsets[0] - 1 not in self.lost
 
-    def answer(self, batch: Batch, _answers: list[Outgoing]) -> None:
+    def answer(self, batch: Batch, _answers: list[Outgoing], confirm: Callable[[], None]) -> None:
+        confirm()
         self.answered = batch.next_offsets[0]
         self.done.append(f"answer {self.answered - 1}")
 
@@ -56,6 +57,7 @@ class Taker:
         self.decoded: dict[int, threading.Event] = {n: threading.Event() for n in range(9)}
         self.when_decoded: Callable[[int], None] = lambda _: None
         self.when_stored: Callable[[int], None] = lambda _: None
+        self.when_confirmed: Callable[[int], None] = lambda _: None
 
     def decode(self, batch: Sequence[Incoming]) -> int:
         (record,) = batch
@@ -68,6 +70,9 @@ class Taker:
         self.when_stored(decoded)
         self._topic.done.append(f"store {decoded}")
         return []
+
+    def confirm(self, next_offsets: Mapping[int, int]) -> None:
+        self.when_confirmed(next_offsets[0] - 1)
 
 
 def looping(topic: Topic, clock: SystemClock | None = None) -> tuple[IngestLoop, Taker]:
@@ -111,7 +116,7 @@ class Restless(SystemClock):
         return self._topic.answered == self._records
 
 
-@pytest.mark.parametrize("fails", ["when_stored", "when_decoded"])
+@pytest.mark.parametrize("fails", ["when_stored", "when_decoded", "when_confirmed"])
 def test_after_a_failure_what_is_ahead_comes_again_behind_it(fails: str) -> None:
     topic = Topic(3)
     loop, taker = looping(topic, Restless(topic, 3))
@@ -130,7 +135,8 @@ def test_after_a_failure_what_is_ahead_comes_again_behind_it(fails: str) -> None
         loop.run_once()
     stored = [step for step in topic.done if step.startswith(("store", "answer", "rewind"))]
     again = ["rewind", "store 1", "answer 1", "store 2", "answer 2"]
-    assert stored == ["store 0", "answer 0", *again]
+    unanswered = ["store 1"] if fails == "when_confirmed" else []
+    assert stored == ["store 0", "answer 0", *unanswered, *again]
 
 
 def test_a_batch_lost_while_the_next_is_read_is_neither_stored_nor_answered() -> None:

@@ -22,10 +22,13 @@ from saec.recover.behind import refuse_behind_ledger
 from saec.recover.report import Report
 from saec.recover.run import recover
 from saec.settings import Settings
-from saec.store.engine import Engine, open_engine
+from saec.store.engine import Engine, open_engine, transaction
 from tests.dispatch.kit import KNOWN, Installed
 from tests.dispatch.test_worker import abandon, drive
 from tests.outages.grounds import wait_until
+
+# What changes in the course of work.
+TABLES = ("requests", "pending", "cancels", "positions", "shards", "claims", "skips", "customers")
 
 
 @dataclass
@@ -135,6 +138,18 @@ class Scene:
         """Throw the database back."""
         self.engine.dispose()
         self.backup.restore()
+
+    def copy_tables(self) -> None:
+        """Remember what the tables hold."""
+        for table in TABLES:
+            self.installed.execute(f"CREATE TABLE was_{table} AS TABLE {table}")
+
+    def put_tables_back(self) -> None:
+        """What a restore into the running server does: no connection breaks."""
+        with transaction(self.engine) as connection:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(TABLES)}")
+            for table in TABLES:
+                connection.exec_driver_sql(f"INSERT INTO {table} TABLE was_{table}")
 
     def recover(self, **settings: Any) -> Report:
         """Recover, as soon as the groups are empty."""
