@@ -389,9 +389,10 @@ class Sources:
 
     def _operates(self, state: State) -> Iterator[Step]:
         if state.operator == _WORKING:
-            ended = [state.worker, *state.consumers]
-            zombies = [c for who, c in enumerate(state.consumers) if state.expired >> who & 1]
-            if any(one.step == ENDED for one in ended if one not in zombies):
+            steps = [state.worker.step] + [
+                one.step for who, one in enumerate(state.consumers) if not state.expired >> who & 1
+            ]
+            if ENDED in steps:
                 stopped = state._replace(
                     operator=_STOPPED, generation=state.generation + 1, opened=(0, 0)
                 )
