@@ -5,8 +5,10 @@ Invariant: running it again changes nothing, and the ids of Kafka that are known
 
 from dataclasses import dataclass
 
+import structlog
+
 from saec.errors import ConfigurationError
-from saec.kafka import topics
+from saec.kafka import fit, topics
 from saec.kafka.identity import read_identity
 from saec.settings import Settings
 from saec.store import identity as ids
@@ -15,6 +17,8 @@ from saec.store.bounds import not_in_force
 from saec.store.engine import Connection, Engine, open_engine, transaction
 from saec.store.identity import KafkaIds
 
+_log = structlog.get_logger("saec.installation")
+
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
@@ -22,13 +26,16 @@ class Initialised:
 
     shards: int
     topics_created: list[str]
+    told: list[str]
+    """What topics that stand are not like, in words, with what to do."""
 
 
 def init(settings: Settings) -> Initialised:
     """Run the migrations, create the topics that are missing, and write down which Kafka it is.
 
     Raises:
-        ConfigurationError: the database or the ledger belongs to another installation.
+        ConfigurationError: the database or the ledger belongs to another installation, or a topic
+            that stands does not stamp its records.
         StoreUnavailableError, BrokerUnavailableError: no answer.
     """
     wanted = store.Installation(settings.topic_prefix, settings.shards)
@@ -37,12 +44,13 @@ def init(settings: Settings) -> Initialised:
         with transaction(engine) as connection:
             stands = store.create(connection, wanted)
         created = topics.create_missing(settings, stands.shards)
+        told = fit.check(settings, stands.shards)
         found = kafka_ids(settings)
         with transaction(engine) as connection:
             ids.adopt_ids(connection, found)
     finally:
         engine.dispose()
-    return Initialised(stands.shards, created)
+    return Initialised(stands.shards, created, told)
 
 
 def check(settings: Settings) -> store.Installation:
@@ -61,9 +69,12 @@ def check(settings: Settings) -> store.Installation:
             raise ConfigurationError(
                 "a recovery of the database has not finished: run `saec recover` again"
             )
-        return belonging(settings, engine)
+        stands = belonging(settings, engine)
     finally:
         engine.dispose()
+    for told in fit.check(settings, stands.shards):
+        _log.warning("topic unfit", told=told)
+    return stands
 
 
 def _check_bounds(connection: Connection) -> None:

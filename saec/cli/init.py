@@ -26,6 +26,7 @@ def init_command(
                 "topic_prefix": settings.topic_prefix,
                 "shards": made.shards,
                 "topics_created": made.topics_created,
+                "topics_unfit": made.told,
             }
         )
         return
@@ -35,3 +36,5 @@ def init_command(
         output.line(f"Topic created: {topic}")
     if not made.topics_created:
         output.line("Topics: all there already.")
+    for told in made.told:
+        output.line(f"Unfit: {told}")

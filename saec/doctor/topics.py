@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from saec.doctor.findings import Finding, error, or_fine, some, warning
 from saec.doctor.patient import Patient
-from saec.kafka.topics import TopicSpec, specifications
+from saec.kafka.topics import COMPRESSION, TopicSpec, specifications
 
 _DAY_MS = 86_400_000
 _STAMP = "message.timestamp.type"
@@ -54,15 +54,15 @@ def _settings(patient: Patient) -> Iterator[Finding]:
     for spec, have, pair in _differing(patient, "cleanup.policy"):
         advice = f"{_ALTER} {spec.name} --add-config {pair}`."
         yield error(name, f"{spec.name} has cleanup.policy={have}", advice)
-    for spec, have, pair in _differing(patient, "max.message.bytes"):
-        if int(have) < int(spec.config["max.message.bytes"]):
-            rejected = spec.name == patient.settings.topics.rejected
-            yield (error if rejected else warning)(
-                name,
-                f"{spec.name} takes records of {have} bytes at most",
-                f"{_ALTER} {spec.name} --add-config {pair}`"
-                + (": a refused record's copy must fit." if rejected else "."),
-            )
+    yield from _sizes(patient)
+    for spec, have, pair in _differing(patient, COMPRESSION):
+        yield warning(
+            name,
+            f"{spec.name} has {COMPRESSION}={have}: it takes records that are small compressed, "
+            "and as large as you like when they are read",
+            f"{_ALTER} {spec.name} --add-config {pair}`. Until the records that stand there are "
+            "gone, give who reads them the memory of docs/operations.md.",
+        )
     for spec, have, pair in _differing(patient, "delete.retention.ms"):
         if int(have) < int(spec.config["delete.retention.ms"]):
             yield warning(
@@ -70,6 +70,21 @@ def _settings(patient: Patient) -> Iterator[Finding]:
                 f"{spec.name} keeps erasures for {_days(have)} after compaction only",
                 f"{_ALTER} {spec.name} --add-config {pair}`.",
             )
+
+
+def _sizes(patient: Patient) -> Iterator[Finding]:
+    """What does not fit a source is refused to its producer; elsewhere SAEC itself stands still."""
+    names = patient.settings.topics
+    for spec, have, pair in _differing(patient, "max.message.bytes"):
+        if int(have) >= int(spec.config["max.message.bytes"]):
+            continue
+        source = spec.name in {names.requests, names.customers}
+        yield (warning if source else error)(
+            "topic_settings",
+            f"{spec.name} takes records of {have} bytes at most",
+            f"{_ALTER} {spec.name} --add-config {pair}`"
+            + ("." if source else ": what is accepted must fit, and a refused record's copy."),
+        )
 
 
 def retention(patient: Patient) -> list[Finding]:

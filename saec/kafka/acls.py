@@ -49,9 +49,9 @@ _Line = tuple[str, str, str, tuple[str, ...], bool]
 
 def _rules(settings: Settings) -> Iterator[_Line]:
     names, prefix = settings.topics, settings.topic_prefix
-    yield "init", "topic", prefix, ("Create", "Describe"), True
+    yield "init", "topic", prefix, ("Create", "Describe", "DescribeConfigs"), True
     for role, source in (("requests", names.requests), ("customers", names.customers)):
-        yield role, "topic", prefix, ("Describe",), True
+        yield role, "topic", prefix, ("Describe", "DescribeConfigs"), True
         yield role, "topic", source, ("Read",), False
         if role == "requests":
             # A database behind the ledger went back in time: its answers to cancels would be false.
@@ -90,7 +90,7 @@ def _rules(settings: Settings) -> Iterator[_Line]:
 
 def _dispatch(settings: Settings) -> Iterator[_Line]:
     names, prefix = settings.topics, settings.topic_prefix
-    yield "dispatch", "topic", prefix, ("Describe",), True
+    yield "dispatch", "topic", prefix, ("Describe", "DescribeConfigs"), True
     for topic in names.dispatch.values():
         yield "dispatch", "topic", topic, ("Write",), False
     yield "dispatch", "topic", names.status, ("Write",), False

@@ -23,6 +23,7 @@ _log = logging.getLogger("saec.kafka")
 # Big enough that a batch never waits for room; a batch itself is bounded (see dispatch.claim).
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KBYTES = 262_144
+_BATCH_BYTES = 1_000_000  # the client's own default
 
 UNREADABLE: RawHeaders = ()
 """Headers that there are, but that the client cannot show."""
@@ -54,6 +55,8 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
             "queue.buffering.max.messages": _QUEUE_MESSAGES,
             "queue.buffering.max.kbytes": _QUEUE_KBYTES,
             "message.max.bytes": 4 * settings.max_request_bytes,
+            # Source topics count a batch as it is without compression.
+            "batch.size": min(_BATCH_BYTES, settings.max_request_bytes),
             **_common(settings),
             "enable.idempotence": True,
             "partitioner": "murmur2_random",

@@ -7,7 +7,7 @@ the number of shards is changed.
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
@@ -21,6 +21,14 @@ _SHOWN_POLL_S = 0.02
 _DAY_MS = 86_400_000
 # On top of the value: key, headers and framing of a copy in saec.rejected.
 _REJECTED_HEADROOM = 2
+# Whatever is accepted fits into it, whatever the cluster's default is; it is Kafka's own default.
+_LEAST_BYTES = 1_048_588
+COMPRESSION = "compression.type"
+_REFUSED_SETTING = {
+    KafkaError.INVALID_CONFIG,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_REQUEST,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +46,38 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
     # The append time is what a verdict depends on; the producer's own clock is not to be trusted.
     stamped = {"message.timestamp.type": "LogAppendTime"}
     size = settings.max_request_bytes + 100_000
+    # The broker decompresses what arrives: what it cannot read, or what is too large then, is
+    # refused to its producer, and never reaches a consumer.
+    source = {**stamped, "max.message.bytes": str(size), COMPRESSION: "uncompressed"}
+    roomy = {"max.message.bytes": str(_LEAST_BYTES)}
     return [
         TopicSpec(
             names.requests,
             broad,
-            _kept(settings.requests_retention_days) | stamped | {"max.message.bytes": str(size)},
+            _kept(settings.requests_retention_days) | source,
         ),
         TopicSpec(
             names.customers,
             broad,
             {
                 "cleanup.policy": "compact",
-                "max.message.bytes": str(size),
                 # An erasure has to be there for whoever reads on after being restored.
                 "delete.retention.ms": str(settings.ledger_retention_days * _DAY_MS),
             }
-            | stamped,
+            | source,
         ),
         *(
-            TopicSpec(name, broad, _kept(settings.dispatch_retention_days))
+            TopicSpec(name, broad, _kept(settings.dispatch_retention_days) | roomy)
             for name in names.dispatch.values()
         ),
-        TopicSpec(names.status, broad, _kept(settings.status_retention_days)),
+        TopicSpec(names.status, broad, _kept(settings.status_retention_days) | roomy),
         TopicSpec(
             names.rejected,
             broad,
             _kept(settings.status_retention_days)
-            | {"max.message.bytes": str(size * _REJECTED_HEADROOM)},
+            | {"max.message.bytes": str(max(_LEAST_BYTES, size * _REJECTED_HEADROOM))},
         ),
-        TopicSpec(names.ledger, shards, _kept(settings.ledger_retention_days)),
+        TopicSpec(names.ledger, shards, _kept(settings.ledger_retention_days) | roomy),
     ]
 
 
@@ -107,16 +118,26 @@ def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> 
         NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
         for spec in wanted
     ]
-    created = []
+    created, plainer = [], []
+    by_name = {spec.name: spec for spec in wanted}
     for name, future in admin.create_topics(asked, operation_timeout=_TIMEOUT_S).items():
         try:
             future.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            code, spec = error.args[0].code(), by_name[name]
+            if code in _REFUSED_SETTING and COMPRESSION in spec.config:
+                plainer.append(_without_compression(spec))
+            elif code != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
         else:
             created.append(name)
-    return created
+    return created + (_create(admin, settings, plainer) if plainer else [])
+
+
+def _without_compression(spec: TopicSpec) -> TopicSpec:
+    """For a cluster that leaves compression to producers: records are then read with care."""
+    config = {name: value for name, value in spec.config.items() if name != COMPRESSION}
+    return replace(spec, config=config)
 
 
 def add_ledger_partitions(settings: Settings, shards: int) -> None:

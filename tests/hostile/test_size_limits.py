@@ -8,6 +8,7 @@ import pytest
 from saec.contracts.status import Status
 from saec.settings import Settings
 from saec.store.engine import Engine, open_engine
+from tests.altered import take_compressed
 from tests.hostile.case import TOPIC_BYTES, good
 from tests.hostile.topic import Copy, Record, publish, said, take
 
@@ -71,6 +72,7 @@ def test_of_records_at_the_limit_there_are_copies(installation: Settings, engine
 def test_compression_brings_more_than_a_copy_can_hold(
     installation: Settings, engine: Engine
 ) -> None:
+    take_compressed(installation)
     most, topic = installation.most_copied_bytes, installation.topics.requests
     fitting = [
         Record(b"v" * (most - 1), b"k"),

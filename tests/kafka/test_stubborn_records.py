@@ -14,6 +14,7 @@ from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
 from saec.settings import Settings
 from saec.store.engine import open_engine
+from tests.altered import take_compressed
 
 Produce = Callable[[Producer, str], None]
 
@@ -63,6 +64,7 @@ def every_byte(producer: Producer, topic: str) -> None:
 def test_the_record_behind_is_taken(
     produce: Produce, reason: Reason, installation: Settings, *, copied: bool
 ) -> None:
+    take_compressed(installation)
     producer = Producer(
         {
             "bootstrap.servers": installation.bootstrap_servers,

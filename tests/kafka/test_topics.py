@@ -3,19 +3,32 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from saec.contracts.events import Channel
 from saec.errors import BrokerUnavailableError, ConfigurationError
-from saec.kafka import topics
+from saec.installation import check, init
+from saec.kafka import clients, fit, topics
 from saec.settings import Settings
+from tests.altered import alter
 
 TIMEOUT_S = 30
 DAY_MS = 86_400_000
 SHARDS = 3
-PROMISED = ("cleanup.policy", "retention.ms", "message.timestamp.type", "max.message.bytes")
-BROKERS_DEFAULT = "1048588"
+PROMISED = (
+    "cleanup.policy",
+    "retention.ms",
+    "message.timestamp.type",
+    "max.message.bytes",
+    "compression.type",
+)
+LEAST = "1048588"
 
 
 @pytest.fixture
@@ -62,15 +75,92 @@ def test_each_topic_is_kept_stamped_and_bounded_as_promised(
     admin: AdminClient, settings: Settings
 ) -> None:
     names = settings.topics
-    channel = ("delete", str(DAY_MS), "CreateTime", BROKERS_DEFAULT)
+    channel = ("delete", str(DAY_MS), "CreateTime", LEAST, "producer")
+    status = ("delete", str(2 * DAY_MS), "CreateTime", LEAST, "producer")
+    stamped = ("LogAppendTime", "400000", "uncompressed")
     assert configurations(admin, settings) == {
-        names.requests: ("delete", str(5 * DAY_MS), "LogAppendTime", "400000"),
-        names.customers: ("compact", str(7 * DAY_MS), "LogAppendTime", "400000"),
+        names.requests: ("delete", str(5 * DAY_MS), *stamped),
+        names.customers: ("compact", str(7 * DAY_MS), *stamped),
         **dict.fromkeys(names.dispatch.values(), channel),
-        names.status: ("delete", str(2 * DAY_MS), "CreateTime", BROKERS_DEFAULT),
-        names.rejected: ("delete", str(2 * DAY_MS), "CreateTime", "800000"),
-        names.ledger: ("delete", str(4 * DAY_MS), "CreateTime", BROKERS_DEFAULT),
+        names.status: status,
+        names.rejected: status,
+        names.ledger: ("delete", str(4 * DAY_MS), "CreateTime", LEAST, "producer"),
     }
+
+
+def test_what_is_too_large_once_decompressed_is_refused_to_its_producer(settings: Settings) -> None:
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        said: list[str | None] = []
+
+        def told(error: Any, _: Any, said: list[str | None] = said) -> None:
+            said.append(error and error.name())
+
+        producer = Producer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "compression.type": codec,
+                "message.max.bytes": 20_000_000,
+            }
+        )
+        for topic in (settings.topics.requests, settings.topics.customers):
+            for value in (bytes(2_000_000), b"x" * 300_000):
+                producer.produce(topic, value, b"k", on_delivery=told)
+                assert producer.flush(TIMEOUT_S) == 0
+        producer.close()
+        assert said == ["MSG_SIZE_TOO_LARGE", None] * 2, codec
+
+
+def test_a_cluster_that_leaves_compression_to_producers_gets_the_topics_without(
+    admin: AdminClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete(admin, settings.topics.customers)
+    asked: list[list[str]] = []
+
+    class Managed:
+        """A broker whose policy knows no compression.type: an error that Kafka itself never has."""
+
+        def create_topics(self, topics: list[NewTopic], **kwargs: Any) -> dict[str, Any]:
+            asked.append([one.topic for one in topics])
+            refused = [one for one in topics if "compression.type" in one.config]
+            answers = {one.topic: Future[None]() for one in refused}
+            for answer in answers.values():
+                answer.set_exception(KafkaException(KafkaError(KafkaError.POLICY_VIOLATION)))
+            rest = [one for one in topics if one not in refused]
+            return answers | (admin.create_topics(rest, **kwargs) if rest else {})
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(admin, name)
+
+    monkeypatch.setattr(clients, "admin", lambda _: Managed())
+    name = settings.topics.customers
+    assert topics.create_missing(settings, SHARDS) == [name]
+    assert asked == [[name], [name]]
+    assert configurations(admin, settings)[name][2:] == ("LogAppendTime", "400000", "producer")
+    monkeypatch.undo()
+    (told,) = fit.check(settings, SHARDS)
+    assert "customers takes records of any size" in told
+
+
+@pytest.mark.parametrize("topic", ["requests", "customers"])
+def test_a_source_that_does_not_stamp_is_refused(settings: Settings, topic: str) -> None:
+    name = f"{settings.topic_prefix}{topic}"
+    alter(settings, name, message_timestamp_type="CreateTime")
+    for refuses in (init, check):
+        with pytest.raises(ConfigurationError, match=r"message\.timestamp\.type=LogAppendTime"):
+            refuses(settings)
+    alter(settings, name, message_timestamp_type="LogAppendTime")
+    check(settings)
+
+
+def test_what_a_topic_does_not_take_is_told(settings: Settings) -> None:
+    assert init(settings).told == []
+    email = settings.topics.dispatch[Channel.EMAIL]
+    alter(settings, email, max_message_bytes="200000")
+    (told,) = init(settings).told
+    assert told.startswith(f"{email} takes records of 200000 bytes at most")
+    with structlog.testing.capture_logs() as said:
+        check(settings)
+    assert [(line["event"], line["told"]) for line in said] == [("topic unfit", told)]
 
 
 def test_the_ledger_has_a_partition_a_shard_and_the_others_what_was_asked(

@@ -217,8 +217,8 @@ def run(*args: str, settings: Settings) -> Any:
 
 
 def test_the_doctor_says_what_it_may_not_see_in_kafka(as_role: AsRole) -> None:
-    """As a process, which may not read the configuration of topics."""
-    said = examine(as_role("dispatch", "reader"), wall_ms, wait_s=0)
+    """As the endpoint, which may not read the configuration of topics."""
+    said = examine(as_role("http", "reader"), wall_ms, wait_s=0)
     (finding,) = [f for f in said.findings if f.check == "kafka"]
     assert (finding.level, "AUTHORIZATION_FAILED" in finding.found) == (Level.ERROR, True)
     assert "docs/security.md" in (finding.advice or "")
