@@ -27,6 +27,20 @@ _COLUMNS = (
     "places",
     "detail",
 )
+# What a spreadsheet may take for the beginning of a formula, or skip to find one.
+_FORMULAS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\N{FULLWIDTH EQUALS SIGN}",
+    "\N{FULLWIDTH PLUS SIGN}",
+    "\N{FULLWIDTH HYPHEN-MINUS}",
+    "\N{FULLWIDTH COMMERCIAL AT}",
+)
 
 
 def write_csv(path: Path, done: Audit) -> None:
@@ -36,7 +50,13 @@ def write_csv(path: Path, done: Audit) -> None:
         writer.writeheader()
         for finding in done.findings():
             row = _finding(finding)
-            writer.writerow({**row, "places": " ".join(row["places"])})
+            cells = {**row, "places": " ".join(row["places"])}
+            writer.writerow({name: _cell(value) for name, value in cells.items()})
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: requesters choose what ids begin with."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 def _finding(one: Finding) -> dict[str, Any]:

@@ -43,8 +43,8 @@ def stderr() -> Console:
 
 
 def as_json(value: Any) -> None:
-    """Print a result as one line of JSON."""
-    typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    """Print a result as one line of JSON; what a terminal would obey is escaped in it."""
+    typer.echo(_escaped(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
 
 def line(text: str) -> None:
@@ -59,7 +59,7 @@ def note(text: str) -> None:
 
 def error(text: str) -> None:
     """Tell what went wrong."""
-    stderr().print(Text.assemble(("error: ", "bold red"), text))
+    stderr().print(Text.assemble(("error: ", "bold red"), printable(text)))
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -150,6 +150,13 @@ def stdout_is_terminal() -> bool:
 def printable(text: str) -> str:
     """The text without what a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _escaped(text: str) -> str:
+    """JSON with an escape in place of each character that cannot be printed."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def _cell(value: Any) -> Text:

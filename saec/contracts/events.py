@@ -135,8 +135,13 @@ def _attributes(value: object) -> object:
     return value
 
 
-# No control characters or line ends anywhere, no space at either end: ids become record keys.
-_ID = r"^[^\p{Cc}\p{Z}]([^\p{Cc}\p{Zl}\p{Zp}]*[^\p{Cc}\p{Z}])?$"
+# No control characters or line ends anywhere, no space at either end: ids become record keys. And
+# nothing that is not seen: of two names that look alike, one would pass for the other.
+_UNSEEN = r"\p{Cf}\p{DI}\x{2800}"
+_ID = (
+    rf"^[^\p{{Cc}}\p{{Z}}{_UNSEEN}]"
+    rf"([^\p{{Cc}}\p{{Zl}}\p{{Zp}}{_UNSEEN}]*[^\p{{Cc}}\p{{Z}}{_UNSEEN}])?$"
+)
 _LINE = r"^[^\p{Cc}\p{Zl}\p{Zp}]*$"
 
 Id = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=_ID)]

@@ -37,6 +37,13 @@ _CHARACTERS = {
     r"\p{Zl}": r"\u2028",
     r"\p{Zp}": r"\u2029",
     r"\p{Z}": r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",
+    # Together: what is not seen. Beyond \uffff the characters themselves, for want of one escape
+    # that every language knows.
+    r"\p{Cf}\p{DI}\x{2800}": r"\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    r"\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff",
 }
 _NULL: Schema = {"type": "null"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}

@@ -1,6 +1,8 @@
 """Values that several tests of the contracts start from."""
 
 import json
+import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -100,7 +102,17 @@ instants = st.integers(0, 253_402_300_799_999)
 uuids = st.uuids().map(lambda made: UUID(int=made.int))
 channels = st.sampled_from(Channel)
 lines = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=40)
-ids = lines.filter(lambda made: bool(made) and made.strip() == made)
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164\ufe00-\ufe0f"
+    "\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+ids = lines.filter(
+    lambda made: (
+        bool(made)
+        and made.strip() == made
+        and not any(unicodedata.category(c) == "Cf" or _UNSEEN.match(c) for c in made)
+    )
+)
 messages = st.builds(
     Message,
     subject=st.none() | lines,

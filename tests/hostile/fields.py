@@ -17,13 +17,18 @@ from tests.hostile.case import (
     request_id,
 )
 
+# Zero width, bidi, soft hyphen, byte order mark, filler, variation selector, tag, blank of Braille.
+UNSEEN = "\u200b\u202e\u2066\u00ad\ufeff\u3164\ufe0f\U000e0041\u2800"
+
 
 def fields() -> Iterator[Case]:
     for reason, changes in (
         (Reason.INVALID_EVENT, {"requester": True}),
         (Reason.INVALID_EVENT, {"requester": 42}),
         (Reason.INVALID_EVENT, {"requester": ...}),
+        *((Reason.INVALID_EVENT, {"requester": f"{unseen}billing"}) for unseen in UNSEEN),
         (Reason.INVALID_EVENT, {"campaign_id": False}),
+        (Reason.INVALID_EVENT, {"campaign_id": "a\u202eb"}),
         (Reason.INVALID_EVENT, {"lane": 1}),
         (Reason.INVALID_EVENT, {"lane": SECRET}),
         (Reason.INVALID_EVENT, {SECRET: 1}),
@@ -40,6 +45,7 @@ def fields() -> Iterator[Case]:
         (Reason.INVALID_CUSTOMERS, {"customers": [True]}),
         (Reason.INVALID_CUSTOMERS, {"customers": "42"}),
         (Reason.INVALID_CUSTOMERS, {"customers": [f"{SECRET}\r\n"]}),
+        (Reason.INVALID_CUSTOMERS, {"customers": ["4\u200b2"]}),
         (Reason.INVALID_CUSTOMERS, {"channels": ["PUSH"]}),
         (Reason.INVALID_MESSAGE, {"message": ...}),
         (Reason.INVALID_MESSAGE, {"message": SECRET}),

@@ -43,6 +43,8 @@ def customers() -> Iterator[Case]:
     yield Case("id is a number", text(_registration(42)), Reason.INVALID_ID, key=b"42")
     yield Case("id is missing", text(_registration(...)), Reason.INVALID_ID, key=b"42")
     yield Case("id CR LF", customer("4\r\n2"), Reason.INVALID_ID, key=b"4\r\n2")
+    hidden = "4\u200d2"
+    yield Case("id with what is not seen", customer(hidden), Reason.INVALID_ID, key=hidden.encode())
     yield Case("id long", customer("4" * 129), Reason.INVALID_ID, key=b"4" * 129)
     mismatch = Reason.KEY_MISMATCH
     yield Case("key empty", customer("key"), mismatch, key=b"")

@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import re
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -270,16 +271,22 @@ def test_the_examples_are_valid() -> None:
 def test_the_characters_of_an_id_are_those_that_saec_takes() -> None:
     """The contract writes them in another way, since not every language knows their names."""
     pattern = re.compile(text_of(Id)["pattern"].replace("$", r"\Z"))
-    separators = [c for c in map(chr, range(0x3100)) if unicodedata.category(c)[0] in "CZ"]
-    assert len(separators) > 80
-    for one in separators:
+    every = [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000]
+    apart = [c for c in every if unicodedata.category(c)[0] in "CZ" and c < "\u3100"]
+    differ = [c for c in every if bool(pattern.match(f"a{c}b")) != is_id(f"a{c}b")]
+    assert differ == []
+    assert len(apart) > 80
+    for one in [*apart, "\u3164", "\ufeff", "\U000e0041"]:
         for text in (one, f"a{one}b", f"{one}b", f"a{one}"):
             assert bool(pattern.match(text)) == is_id(text), ascii(text)
 
 
+_IDS = TypeAdapter(Id)
+
+
 def is_id(text: str) -> bool:
     try:
-        TypeAdapter(Id).validate_python(text)
+        _IDS.validate_python(text)
     except ValueError:
         return False
     return True
