@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from faults.protocol.apart import ApartScope
 from faults.protocol.ingest import IngestScope
 from faults.protocol.mutations import MUTATIONS, SCOPES, AnyScope, Mutation, model
 from faults.protocol.search import Found, search
@@ -151,6 +152,9 @@ def bounds(scope: AnyScope) -> str:
             f"2 consumers, 1 partition, {scope.records} records, batches of {scope.batch}, "
             f"{scope.faults} faults"
         )
+    if isinstance(scope, ApartScope):
+        cancels, faults = _count(len(scope.after), "cancel"), _count(scope.faults, "fault")
+        return f"2 consumers of each of 2 partitions, 1 request, {cancels}, {faults}"
     parts = [
         "2 workers",
         _count(scope.shards, "shard"),

@@ -6,12 +6,13 @@ counterexample is sought.
 
 from dataclasses import dataclass
 
+from faults.protocol.apart import Apart, ApartScope
 from faults.protocol.dispatch import Dispatch
 from faults.protocol.ingest import Ingest, IngestScope
 from faults.protocol.scope import Scope
 from faults.protocol.sources import Sources, SourcesScope
 
-AnyScope = Scope | IngestScope | SourcesScope
+AnyScope = Scope | IngestScope | SourcesScope | ApartScope
 
 # a and b in shard 0, c in shard 1; b may be stored late; one cancel of a.
 ONE_SHARD = Scope("one shard", (0, 0), (0b01,), faults=3, late=0b10)
@@ -30,6 +31,9 @@ FAILOVER = SourcesScope("failover", ((1,), (-1,)), faults=1, loses=2)
 FAILOVER_ONE = FAILOVER._replace(name="failover, one partition", partitions=((1, -1),))
 PUT_BACK = SourcesScope("tables put back", ((1,), (-1,)), faults=1, restore=True)
 HANGS = SourcesScope("tables put back, one hangs", ((1, -1),), faults=2, restore=True, zombies=True)
+# A request in one partition, cancels in another; the first of two was appended before it.
+APART = ApartScope("a cancel apart", (True,), faults=3)
+APART_TWO = ApartScope("two cancels apart", (False, True), faults=2)
 SCOPES: tuple[AnyScope, ...] = (
     ONE_SHARD,
     PARTLY,
@@ -43,6 +47,8 @@ SCOPES: tuple[AnyScope, ...] = (
     FAILOVER_ONE,
     PUT_BACK,
     HANGS,
+    APART,
+    APART_TWO,
 )
 
 # Mutations are sought in the smallest scope that shows them.
@@ -51,6 +57,8 @@ _PLAIN_TWO = _PLAIN._replace(name="one slice, two faults", faults=2)
 _CANCEL = Scope("one slice and its cancel", (0,), (0b1,), faults=1)
 _OVERLAP = Scope("overlapped, no cancel", (0, 0, 0), (), faults=0, batch=1, overlap=True)
 _OVERLAP_TWO = Scope("overlapped, two shards, no cancel", (0, 1, 0, 1), (), faults=1, overlap=True)
+_APART = APART._replace(faults=0)
+_BEFORE = ApartScope("a cancel of before", (False,), faults=0)
 
 
 @dataclass(frozen=True)
@@ -109,14 +117,23 @@ MUTATIONS = (
         "ingest starts beside a batch that is open in the ledger",
         FAILOVER_ONE,
     ),
+    Mutation("request-does-not-look", "a request that looks for no cancel read before it", _APART),
+    Mutation("cancel-does-not-look", "an unknown cancel that does not look again", _APART),
+    Mutation("look-without-lock", "both look, and neither waits for the other's commit", _APART),
+    Mutation("cancel-of-before", "a cancel appended before its request stops it", _BEFORE),
+    Mutation(
+        "late-unmarked", "a request stopped as it is stored, and its cancel left unknown", _APART
+    ),
 )
 
 
-def model(scope: AnyScope, mutation: str | None = None) -> Dispatch | Ingest | Sources:
+def model(scope: AnyScope, mutation: str | None = None) -> Dispatch | Ingest | Sources | Apart:
     """The model within a scope, whole or with a mutation."""
     mutations = frozenset({mutation} if mutation else ())
     if isinstance(scope, IngestScope):
         return Ingest(scope, mutations)
     if isinstance(scope, SourcesScope):
         return Sources(scope, mutations)
+    if isinstance(scope, ApartScope):
+        return Apart(scope, mutations)
     return Dispatch(scope, mutations)

@@ -32,6 +32,7 @@ class Status(StrEnum):
     SENT = "SENT"
 
 
+_LATE = "/late"
 _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -45,6 +46,17 @@ class RequestStatus(NamedTuple):
     counts: Mapping[str, int] = _NO_COUNTS
     detail: str | None = None
     customer_id: str | None = None
+
+
+def late_id(topic: str, partition: int, offset: int) -> str:
+    """The `ce_id` of the second answer to a cancel: of one that was read before its request."""
+    return f"{topic}/{partition}/{offset}{_LATE}"
+
+
+def answered(event_id: str) -> tuple[str, bool]:
+    """The record that an answer with this `ce_id` is about, and whether it is a second one."""
+    about = event_id.removesuffix(_LATE)
+    return about, about != event_id
 
 
 def encode_status(status: RequestStatus) -> bytes:

@@ -8,11 +8,12 @@ from uuid import UUID
 
 from saec.contracts import headers
 from saec.contracts.rejected import RejectedError
-from saec.contracts.status import EVENT_TYPE, RequestStatus, Status, encode_status
+from saec.contracts.status import EVENT_TYPE, RequestStatus, Status, encode_status, late_id
 from saec.errors import Reason
 from saec.ingest.decide import Verdict
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings, Topics
+from saec.store.cancels import CancelRow
 
 # What Kafka writes for a header besides its name and value, at most: their lengths.
 _HEADER_BYTES = 10
@@ -43,6 +44,28 @@ def request_status(
         ),
         subject,
         "/saec/requests",
+    )
+
+
+def late_status(topics: Topics, source: Incoming, row: CancelRow) -> Outgoing:
+    """The second answer to a cancel that was read before `source`, the request it stopped."""
+    return _status(
+        topics,
+        source,
+        RequestStatus(
+            request_id=str(row.request_id),
+            status=Status.CANCELLED,
+            at_ms=row.appended_at_ms,
+            counts={
+                "recipients_stopped": row.recipients_stopped,
+                "recipients_left": 0,
+                "messages_stopped": row.messages_stopped,
+                "messages_left": 0,
+            },
+        ),
+        str(row.request_id),
+        "/saec/requests",
+        late_id(source.topic, row.source_partition, row.source_offset),
     )
 
 
@@ -111,9 +134,14 @@ def verdict_of(error: RejectedError) -> Verdict:
 
 
 def _status(
-    topics: Topics, source: Incoming, status: RequestStatus, key: str | None, origin: str
+    topics: Topics,
+    source: Incoming,
+    status: RequestStatus,
+    key: str | None,
+    origin: str,
+    about: str | None = None,
 ) -> Outgoing:
-    event_id = f"{source.topic}/{source.partition}/{source.offset}"
+    event_id = about or f"{source.topic}/{source.partition}/{source.offset}"
     if status.customer_id is not None:
         event_id += f"/{status.reason}"
     return Outgoing(

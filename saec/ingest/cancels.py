@@ -48,6 +48,9 @@ def decide_cancels(
 ) -> list[Decision]:
     """Stop what can be stopped, and store the answers that were not stored before."""
     ids = {one.event.id for one in stops}
+    if len(requests.read_requests(connection, ids)) < len(ids):
+        # Before the shards: dispatch does not wait for a request that is just being stored.
+        cancels.lock_unknown(connection)
     shards.lock_any(connection, {shards.shard_of(id_, shard_count) for id_ in ids})
     stored = requests.read_requests(connection, ids)
     given = cancels.read_answers(connection, ids)

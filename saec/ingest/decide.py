@@ -2,7 +2,8 @@
 
 Pure, and without a clock: a redelivered record gets the same answer. Where an answer could depend
 on what came later (an id that was stored meanwhile), source positions tell what was there before;
-positions of different partitions cannot be compared, there the first to arrive wins.
+positions of different partitions cannot be compared, there the first to arrive wins. A cancel that
+is unknown for that reason is not lost: `saec.store.cancels.hold_unknown`.
 """
 
 from dataclasses import dataclass
@@ -127,6 +128,8 @@ def _row(
         decides,
         stopped.recipients,
         stopped.messages,
+        event.requester,
+        source.appended_at_ms,
     )
 
 

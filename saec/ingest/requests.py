@@ -22,7 +22,8 @@ from saec.ingest.positions import StoredPositions
 from saec.ingest.slices import cut
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
-from saec.store import requests
+from saec.store import cancels, requests
+from saec.store.cancels import CancelRow
 from saec.store.engine import Connection, Engine
 from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
@@ -41,6 +42,13 @@ class _Schedule(NamedTuple):
     messages: int
     content_hash: bytes
     refused: Verdict | None
+
+
+class _Verdict(NamedTuple):
+    """The verdict on a request, and the cancel that had been read before it and holds."""
+
+    verdict: Verdict
+    late: CancelRow | None
 
 
 class _Refused(NamedTuple):
@@ -87,7 +95,7 @@ class RequestIntake:
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
         refused = [record for record in records if isinstance(record, _Refused)]
-        verdicts: list[Verdict] = []
+        verdicts: list[_Verdict] = []
         parts = _by_size(schedules)
         for part in parts:
             with self._positions.transaction(next_offsets) as connection:
@@ -139,7 +147,7 @@ class RequestIntake:
             decide.refusal(event, source.appended_at_ms, self._limits),
         )
 
-    def _store(self, connection: Connection, schedules: Sequence[_Schedule]) -> list[Verdict]:
+    def _store(self, connection: Connection, schedules: Sequence[_Schedule]) -> list[_Verdict]:
         """Store the requests whose id is new; the verdict on each of `schedules`."""
         first: dict[UUID, _Schedule] = {}
         for one in schedules:
@@ -148,25 +156,34 @@ class RequestIntake:
         known = requests.insert_requests(connection, [_row(one) for one in first.values()])
         new = [one for one in first.values() if one.event.id not in known]
         requests.insert_slices(connection, (row for one in new for row in one.slices))
+        late = cancels.hold_unknown(connection) if new else {}
+        if late:
+            cancels.stop_slices(connection, late)
         accepted = {id(one) for one in new}
         open_ = {one.event.id for one in schedules if id(one) not in accepted}
         stored = requests.read_requests(connection, open_)
+        late |= cancels.read_late(connection, stored) if stored else {}
         return [
-            _ACCEPTED
-            if id(one) in accepted
-            else decide.schedule(
-                one.source, one.content_hash, one.refused, stored.get(one.event.id)
+            _Verdict(
+                _ACCEPTED
+                if id(one) in accepted
+                else decide.schedule(
+                    one.source, one.content_hash, one.refused, stored.get(one.event.id)
+                ),
+                late.get(one.event.id),
             )
             for one in schedules
         ]
 
     def _schedule_answers(
-        self, schedules: Sequence[_Schedule], verdicts: Sequence[Verdict]
+        self, schedules: Sequence[_Schedule], verdicts: Sequence[_Verdict]
     ) -> Iterable[Outgoing]:
-        for one, verdict in zip(schedules, verdicts, strict=True):
+        for one, (verdict, late) in zip(schedules, verdicts, strict=True):
             accepted = verdict.status in {Status.ACCEPTED, Status.DUPLICATE}
             counts = _counts(one) if accepted else {}
             yield answers.request_status(self._topics, one.source, one.event.id, verdict, counts)
+            if late is not None and verdict.status is Status.ACCEPTED:
+                yield answers.late_status(self._topics, one.source, late)
             if not accepted:
                 yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
 

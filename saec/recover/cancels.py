@@ -13,8 +13,8 @@ from uuid import UUID
 from saec.contracts.status import Status
 from saec.ingest.cancels import Cancelling, decide_cancels
 from saec.recover.errors import RecoverError
-from saec.recover.given import Given
-from saec.store import cancels, pending, recovery, shards
+from saec.recover.given import Given, Late
+from saec.store import cancels, pending, recovery, requests, shards
 from saec.store.cancels import CancelRow, Stopped
 from saec.store.engine import Connection
 from saec.store.recovery import SliceSize
@@ -50,9 +50,7 @@ def _as_answered(
     stored = cancels.read_answers(connection, {one.event.id for one in stops})
     places = {(row.source_partition, row.source_offset) for row in stored}
     decided = {row.request_id for row in stored if row.decides}
-    restored = Restored()
     new: list[CancelRow] = []
-    stopped: dict[UUID, Stopped] = {}
     for one in stops:
         if one.position in places:
             continue  # of an earlier run, or older than the backup
@@ -60,13 +58,58 @@ def _as_answered(
         new.append(row)
         if row.decides:
             decided.add(row.request_id)
-        if row.messages_stopped:
-            stopped[row.request_id] = Stopped(row.recipients_stopped, row.messages_stopped)
+    restored = _insert(connection, new, shard_count)
+    restored.as_answered = len(stops)
+    return restored
+
+
+def restore_late(connection: Connection, given: Given, shard_count: int) -> Restored:
+    """Store those that stopped a request as it was stored, and whose records are not at hand.
+
+    They are not answered yet, or retention deleted them; their requests were answered.
+    """
+    ids = {late.request_id for late in given.late.values()}
+    shards.lock_any(connection, {shards.shard_of(id_, shard_count) for id_ in ids})
+    stored = requests.read_requests(connection, ids)
+    known = cancels.read_answers(connection, ids)
+    places = {(row.source_partition, row.source_offset) for row in known}
+    decided = {row.request_id for row in known if row.decides}
+    new = [
+        _late_row(place, late, stored[late.request_id].requester)
+        for place, late in given.late.items()
+        if place not in places and late.request_id in stored.keys() - decided
+    ]
+    restored = _insert(connection, new, shard_count)
+    restored.as_answered = len(new)
+    return restored
+
+
+def _late_row(place: tuple[int, int], late: Late, requester: str) -> CancelRow:
+    stop = late.stopped
+    return CancelRow(
+        *place,
+        late.request_id,
+        Status.CANCELLED.value,
+        True,
+        stop.recipients,
+        stop.messages,
+        requester,
+        late.appended_at_ms,
+        True,
+    )
+
+
+def _insert(connection: Connection, new: Sequence[CancelRow], shard_count: int) -> Restored:
+    restored = Restored()
+    stopped = {
+        row.request_id: Stopped(row.recipients_stopped, row.messages_stopped)
+        for row in new
+        if row.messages_stopped
+    }
     for id_ in _stop(connection, stopped):
         why = f"a cancel of {id_} stopped what was dispatched: the ledger or the statuses are wrong"
         restored.contradictions[shards.shard_of(id_, shard_count)] = why
     cancels.insert_answers(connection, new)
-    restored.as_answered = len(stops)
     return restored
 
 
@@ -74,16 +117,25 @@ def _row(one: Cancelling, given: Given, decided: set[UUID]) -> CancelRow:
     """The row of an answer that was given. Only one decides; there it is the first of its kind."""
     status, id_ = given.status(one.source), one.event.id
     partition, offset = one.position
+    stop = given.stopped(one.source)
+    asked = one.event.requester, one.source.appended_at_ms
     match status:
         case Status.CANCELLED:
-            stop = given.stopped(one.source)
+            stopped = stop.recipients, stop.messages
             return CancelRow(
-                partition, offset, id_, status.value, True, stop.recipients, stop.messages
+                partition,
+                offset,
+                id_,
+                status.value,
+                True,
+                *stopped,
+                *asked,
+                given.is_late(one.source),
             )
         case Status.TOO_LATE:
-            return CancelRow(partition, offset, id_, status.value, id_ not in decided)
+            return CancelRow(partition, offset, id_, status.value, id_ not in decided, 0, 0, *asked)
         case Status.ALREADY_CANCELLED | Status.UNKNOWN_REQUEST | Status.REJECTED:
-            return CancelRow(partition, offset, id_, status.value, False)
+            return CancelRow(partition, offset, id_, status.value, False, 0, 0, *asked)
         case (
             None
             | Status.ACCEPTED

@@ -10,7 +10,7 @@ from saec.clock import Clock
 from saec.ingest.customers import CustomerIntake
 from saec.kafka import stretches
 from saec.kafka.stretches import Stretch
-from saec.recover.cancels import restore_cancels
+from saec.recover.cancels import Restored, restore_cancels, restore_late
 from saec.recover.given import Given
 from saec.recover.ledger import scan
 from saec.recover.progress import Progress
@@ -104,8 +104,13 @@ class Steps:
                 stops = sort(self._settings, batch).stops
                 if stops:
                     with transaction(self._engine) as connection:
-                        restored = restore_cancels(connection, stops, given, self._shards)
-                    self.report.cancels += restored.as_answered
-                    self.report.undecided += restored.anew
-                    self.report.halted |= restored.contradictions
+                        self._add(restore_cancels(connection, stops, given, self._shards))
                 done(len(batch))
+        if given.late:
+            with transaction(self._engine) as connection:
+                self._add(restore_late(connection, given, self._shards))
+
+    def _add(self, restored: Restored) -> None:
+        self.report.cancels += restored.as_answered
+        self.report.undecided += restored.anew
+        self.report.halted |= restored.contradictions

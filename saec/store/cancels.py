@@ -1,17 +1,20 @@
 """Cancels: what each one was answered, and the slices it stopped.
 
 Invariant: an answer is written in the transaction that stopped the slices, under the lock of the
-request's shard, so what it says was stopped never leaves, and the first decision stays.
+request's shard, so what it says was stopped never leaves, and the first decision stays. A request
+and a cancel that are stored at the same moment do not miss each other: whoever looks for the other
+one holds a lock until its commit, a request a shared one.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from saec.store.copying import copy_rows
-from saec.store.engine import rows
+from saec.store.engine import count, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +26,11 @@ class CancelRow:
     request_id: UUID
     status: str
     decides: bool
-    recipients_stopped: int = 0
-    messages_stopped: int = 0
+    recipients_stopped: int
+    messages_stopped: int
+    requester: str
+    appended_at_ms: int
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,67 @@ _STOP = """
     SELECT request_id, sum(recipients)::int, sum(messages)::int FROM gone GROUP BY request_id
 """
 
+# The key of an advisory lock; nothing else of SAEC takes one with two numbers.
+_LOOKING = "SELECT pg_advisory_xact_lock{shared}(1396786499, 1)"
+
+# `arriving` is what `requests.insert_requests` staged in this transaction; what it stored of it
+# has the same source. Between partitions append times tell what came first, and when they are the
+# same the cancel holds. Positions below 0 are those of an earlier topic.
+_HOLD = f"""
+    UPDATE cancels SET status = 'CANCELLED', decides = true, late = true,
+        recipients_stopped = held.recipients, messages_stopped = held.messages
+    FROM (
+        SELECT DISTINCT ON (c.request_id)
+               c.source_partition, c.source_offset, r.recipients, r.messages
+        FROM arriving a
+        JOIN cancels c ON c.request_id = a.request_id AND c.status = 'UNKNOWN_REQUEST'
+        JOIN requests r ON r.request_id = a.request_id
+        WHERE (r.source_partition, r.source_offset) = (a.source_partition, a.source_offset)
+          AND c.requester = r.requester
+          AND c.source_partition <> r.source_partition AND c.source_partition >= 0
+          AND c.appended_at_ms >= r.accepted_at_ms
+        ORDER BY c.request_id, c.appended_at_ms, c.source_partition, c.source_offset) held
+    WHERE (cancels.source_partition, cancels.source_offset)
+        = (held.source_partition, held.source_offset)
+    RETURNING {", ".join(f"cancels.{name}" for name in _COLUMNS)}
+"""
+
+_LATE = f"""
+    SELECT {", ".join(_COLUMNS)} FROM cancels WHERE request_id = ANY(%(ids)s::uuid[]) AND late
+"""
+
+
+def lock_unknown(connection: Connection) -> None:
+    """Look for requests after this: one that is not there yet will see this transaction."""
+    count(connection, _LOOKING.format(shared=""))
+
+
+def hold_unknown(connection: Connection) -> dict[UUID, CancelRow]:
+    """Let cancels read before them hold against the requests that this transaction stored.
+
+    Each such cancel stops all of its request. The caller deletes the slices.
+    """
+    count(connection, _LOOKING.format(shared="_shared"))
+    return _by_request(rows(connection, _HOLD))
+
+
+def read_late(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, CancelRow]:
+    """The cancels that held against these requests as they were stored."""
+    return _by_request(rows(connection, _LATE, ids=[str(request_id) for request_id in ids]))
+
+
+def _by_request(found: Iterable[Sequence[Any]]) -> dict[UUID, CancelRow]:
+    return {row.request_id: row for row in map(_row, found)}
+
+
+def _row(row: Sequence[Any]) -> CancelRow:
+    return CancelRow(row[0], row[1], UUID(str(row[2])), *row[3:])
+
 
 def read_answers(connection: Connection, ids: Iterable[UUID]) -> list[CancelRow]:
     """Every answer given for these requests."""
     found = rows(connection, _ANSWERED, ids=[str(request_id) for request_id in ids])
-    return [CancelRow(row[0], row[1], UUID(str(row[2])), *row[3:]) for row in found]
+    return [_row(row) for row in found]
 
 
 def stop_slices(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Stopped]:

@@ -27,7 +27,7 @@ _SELECT: Mapping[str, str] = {
     """,
     "cancels": """
         SELECT source_partition, source_offset, request_id, status, decides, recipients_stopped,
-               messages_stopped
+               messages_stopped, requester, appended_at_ms, late
         FROM cancels
     """,
     "pending": r"""
@@ -76,6 +76,9 @@ EXPORTED: Mapping[str, Mapping[str, str]] = {
         "decides": "BOOLEAN",
         "recipients_stopped": "INTEGER",
         "messages_stopped": "INTEGER",
+        "requester": "VARCHAR",
+        "appended_at_ms": "BIGINT",
+        "late": "BOOLEAN",
     },
     "pending": {
         "shard": "INTEGER",

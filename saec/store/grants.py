@@ -16,7 +16,9 @@ TABLES = {
     | {
         "requests": "SELECT, INSERT",
         "pending": "SELECT, INSERT, DELETE",
-        "cancels": "SELECT, INSERT",
+        # One that was read before its request gets another answer.
+        "cancels": "SELECT, INSERT, UPDATE (status, decides, recipients_stopped, "
+        "messages_stopped, late)",
         "positions": "SELECT, INSERT, UPDATE",
         "claims": "SELECT",
         # To lock a row one must be allowed to change something of it.

@@ -88,6 +88,7 @@ requests = Table(
 )
 
 # The answer each cancel record got, by its source position: a redelivery is answered from here.
+# `late`: the request was read after its cancel, and stopped as it was stored.
 cancels = Table(
     "cancels",
     metadata,
@@ -98,6 +99,9 @@ cancels = Table(
     Column("decides", Boolean, nullable=False),
     Column("recipients_stopped", Integer, nullable=False),
     Column("messages_stopped", Integer, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("appended_at_ms", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
     PrimaryKeyConstraint("source_partition", "source_offset"),
     CheckConstraint(
         "status in ('CANCELLED', 'TOO_LATE', 'ALREADY_CANCELLED', 'UNKNOWN_REQUEST', 'REJECTED')",
@@ -108,6 +112,7 @@ cancels = Table(
         "case when decides then status in ('CANCELLED', 'TOO_LATE') else status <> 'CANCELLED' end",
         name="decision_is_final",
     ),
+    CheckConstraint("not late or status = 'CANCELLED'", name="late_stops"),
     Index(None, "request_id"),
 )
 # Only one cancel decides a request; the database itself refuses a second.
@@ -116,6 +121,12 @@ Index(
     cancels.c.request_id,
     unique=True,
     postgresql_where=cancels.c.decides,
+)
+# Every request that is stored is looked for here: its cancel may have been read before it.
+Index(
+    "cancels_unknown_idx",
+    cancels.c.request_id,
+    postgresql_where=cancels.c.status == "UNKNOWN_REQUEST",
 )
 
 # What is still to be dispatched, and nothing else: one row a slice, read in primary key order.

@@ -41,7 +41,7 @@ def store(
         if skipped:
             insert_skips(connection, [SkipRow(id_, 0, Channel.SMS.bit, "opted_out", skipped)])
         if stopped:
-            answer = CancelRow(0, 7, id_, "CANCELLED", True, stopped // 2, stopped)
+            answer = CancelRow(0, 7, id_, "CANCELLED", True, stopped // 2, stopped, "billing", 0)
             insert_answers(connection, [answer])
     return id_
 

@@ -11,6 +11,8 @@ import pytest
 from faults.checker import main, readable
 from faults.protocol.dispatch import Dispatch
 from faults.protocol.mutations import (
+    APART,
+    APART_TWO,
     FAILOVER,
     FAILOVER_ONE,
     HANGS,
@@ -46,6 +48,8 @@ SMALL = [
     FAILOVER_ONE,
     PUT_BACK,
     HANGS._replace(partitions=((1,),)),
+    APART._replace(faults=2),
+    APART_TWO._replace(faults=1),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from saec.contracts.headers import RawHeaders
-from saec.contracts.status import RequestStatus, decode_status
+from saec.contracts.status import RequestStatus, answered, decode_status
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.requests import RequestIntake
 from saec.kafka.records import Incoming, Outgoing
@@ -95,9 +95,13 @@ class Ingest:
         found = [
             (source_of(answer), decode_status(answer.value or b""))
             for answer in answers
-            if answer.topic == self.settings.topics.status
+            if answer.topic == self.settings.topics.status and not is_late(answer)
         ]
         return [status for _, status in sorted(found, key=lambda item: item[0])]
+
+    def late(self, answers: Iterable[Outgoing]) -> dict[tuple[int, int], RequestStatus]:
+        """The second answers to cancels among `answers`, by what they are about."""
+        return {source_of(a): decode_status(a.value or b"") for a in answers if is_late(a)}
 
     def register(self, *batch: Incoming) -> list[Outgoing]:
         """Take records of the customers topic as one batch."""
@@ -169,9 +173,18 @@ class Ingest:
 
 def source_of(answer: Outgoing) -> tuple[int, int]:
     """Partition and offset of the record that a status answers."""
-    event_id = dict(answer.headers)["ce_id"] or b""
-    _, partition, offset = event_id.rsplit(b"/", 2)
+    about, _ = _about(answer)
+    _, partition, offset = about.rsplit("/", 2)
     return int(partition), int(offset)
+
+
+def is_late(answer: Outgoing) -> bool:
+    """Whether it is the second answer to a cancel."""
+    return _about(answer)[1]
+
+
+def _about(answer: Outgoing) -> tuple[str, bool]:
+    return answered((dict(answer.headers).get("ce_id") or b"").decode())
 
 
 def behind(batch: Sequence[Incoming]) -> dict[int, int]:

@@ -25,6 +25,7 @@ class Asked:
     id: UUID
     customers: tuple[str, ...]
     past: bool = False
+    appended_at_ms: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Stop:
     at: Position
     id: UUID
     requester: str
+    appended_at_ms: int = 0
+
+    @property
+    def age(self) -> tuple[int, Position]:
+        """The greater, the newer."""
+        return self.appended_at_ms, self.at
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class Model:
     claimed: set[Slice] = field(default_factory=set)
     decisions: dict[UUID, tuple[Status, int]] = field(default_factory=dict)
     answers: dict[Position, Answer] = field(default_factory=dict)
+    unknown: list[Stop] = field(default_factory=list)
+    late: dict[Position, Position] = field(default_factory=dict)  # request -> its cancel
     customers: dict[str, Known] = field(default_factory=dict)
 
     def take(self, batch: Iterable[Asked | Stop], *, cancels: bool = True) -> None:
@@ -88,16 +97,36 @@ class Model:
         counts = {"recipients": count, "messages": count * CHANNELS}
         if stored is None:
             self.requests[record.id] = record
-            self.free |= {(record.id, number) for number in range(count)}
+            if (held := self._held_against(record)) is None:
+                self.free |= {(record.id, number) for number in range(count)}
+            else:
+                self.decisions[record.id] = Status.CANCELLED, count
+                self.answers[held.at] = Status.CANCELLED, None, self._counts(record, count)
+                self.late[record.at] = held.at
             return Status.ACCEPTED, None, counts
         if (stored.customers, stored.past) == (record.customers, record.past):
             return Status.DUPLICATE, None, counts
         return Status.REJECTED, Reason.ID_TAKEN, {}
 
+    def _held_against(self, record: Asked) -> Stop | None:
+        """The oldest cancel that was unknown, and was appended in another partition after it."""
+        return min(
+            (
+                stop
+                for stop in self.unknown
+                if (stop.id, stop.requester) == (record.id, "billing")
+                and stop.at[0] != record.at[0]
+                and stop.appended_at_ms >= record.appended_at_ms
+            ),
+            key=lambda stop: stop.age,
+            default=None,
+        )
+
     def _stop(self, record: Stop) -> Answer:
         stored = self.requests.get(record.id)
         # A batch stores its requests first; one behind the cancel in its partition came later.
         if stored is None or (stored.at[0] == record.at[0] and stored.at > record.at):
+            self.unknown.append(record)
             return Status.UNKNOWN_REQUEST, None, {}
         if record.requester != "billing":
             return Status.REJECTED, Reason.OTHER_REQUESTER, {}

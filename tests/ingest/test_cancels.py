@@ -7,7 +7,7 @@ import pytest
 
 from saec.contracts.status import RequestStatus, Status
 from saec.errors import Reason
-from tests.ingest.kit import ID, OTHER_ID, Ingest, cancel, schedule
+from tests.ingest.kit import APPENDED_MS, HOUR_MS, ID, OTHER_ID, Ingest, cancel, schedule
 
 THREE: dict[str, Any] = {"customers": ["a", "b", "c"]}
 
@@ -93,21 +93,73 @@ def test_too_late_stays_too_late_also_when_the_claim_is_given_up(ingest: Ingest)
     assert ingest.pending_slices() == [0]
 
 
-@pytest.mark.parametrize("partition", [0, 1])
-def test_a_cancel_of_nothing_gets_the_same_answer_when_the_request_has_come_since(
-    ingest: Ingest, partition: int
+@pytest.mark.parametrize(("partition", "after_ms"), [(0, -1), (0, 0), (0, 1), (1, 1)])
+def test_a_cancel_of_before_its_request_gets_the_same_answer_when_the_request_has_come_since(
+    ingest: Ingest, partition: int, after_ms: int
 ) -> None:
-    """By the other partition it cannot be seen from the offsets which of the two was first."""
+    """In a partition offsets tell which was first, and not clocks; by another, append times."""
     early = ingest.record(cancel())
     first = ingest.answer(early)
     assert (only(first).status, only(first).counts) == (Status.UNKNOWN_REQUEST, {})
-    ingest.take(ingest.record(schedule(**THREE), partition=partition))
+    request = ingest.record(
+        schedule(**THREE), partition=partition, appended_at_ms=APPENDED_MS + after_ms
+    )
+    assert ingest.late(ingest.take(request)) == {}
     assert ingest.answer(early) == first
     assert ingest.pending_slices() == [0, 1, 2]
     # A cancel that comes now is not bound by what was unknown then.
     answer = only(ingest.answer(early, ingest.record(cancel()))[1:])
     assert (answer.status, answer.counts) == (Status.CANCELLED, counts(3, 0))
     assert ingest.answer(early) == first
+
+
+@pytest.mark.parametrize("after_ms", [0, 1])
+def test_a_cancel_that_is_read_before_its_request_stops_it(ingest: Ingest, after_ms: int) -> None:
+    stop = ingest.record(cancel(), partition=1, appended_at_ms=APPENDED_MS + after_ms)
+    assert only(ingest.answer(stop)).status is Status.UNKNOWN_REQUEST
+    request = ingest.record(schedule(**THREE))
+    said = ingest.take(request)
+    assert only(ingest.statuses(said)).status is Status.ACCEPTED
+    late = ingest.late(said)[1, stop.offset]
+    assert (late.status, late.counts) == (Status.CANCELLED, counts(3, 0))
+    assert (late.request_id, late.at_ms) == (str(ID), stop.appended_at_ms)
+    assert dict(said[1].headers)["ce_id"] == f"{stop.topic}/1/{stop.offset}/late".encode()
+    assert said[1].key == said[0].key  # so they keep this order
+    assert ingest.pending_slices() == []
+    # Whatever comes again says so, and so does a later cancel.
+    assert ingest.take(request) == said
+    again = only(ingest.answer(stop))
+    assert (again.status, again.counts) == (Status.CANCELLED, counts(3, 0))
+    later = only(ingest.answer(ingest.record(cancel())))
+    assert (later.status, later.counts) == (Status.ALREADY_CANCELLED, counts(3, 0))
+    assert ingest.sql("SELECT status, decides, late FROM cancels ORDER BY late") == [
+        ("ALREADY_CANCELLED", False, False),
+        ("CANCELLED", True, True),
+    ]
+
+
+def test_the_oldest_of_several_is_the_one_that_stops_it(ingest: Ingest) -> None:
+    stops = [
+        ingest.record(cancel(), partition=1, appended_at_ms=APPENDED_MS + 2),
+        ingest.record(cancel(), partition=2, appended_at_ms=APPENDED_MS + 1),
+        ingest.record(cancel(), partition=3, appended_at_ms=APPENDED_MS - 1),
+        ingest.record(cancel(requester="marketing"), partition=4),
+        ingest.record(cancel(OTHER_ID), partition=5),
+    ]
+    assert {one.status for one in ingest.answer(*stops)} == {Status.UNKNOWN_REQUEST}
+    assert list(ingest.late(ingest.take(ingest.record(schedule())))) == [(2, 0)]
+    unknown = "SELECT count(*) FROM cancels WHERE status = 'UNKNOWN_REQUEST'"
+    assert ingest.sql(unknown) == [(4,)]
+
+
+def test_a_request_that_is_not_stored_is_stopped_by_none(ingest: Ingest) -> None:
+    """A cancel holds against what its id stands for, not against what was refused under it."""
+    ingest.take(ingest.record(cancel(), partition=1))
+    refused = ingest.record(schedule(due_at=APPENDED_MS - HOUR_MS))
+    assert ingest.late(ingest.take(refused)) == {}
+    assert list(ingest.late(ingest.take(ingest.record(schedule())))) == [(1, 0)]
+    for twice in (schedule(), schedule(customers=["x"])):
+        assert ingest.late(ingest.take(ingest.record(twice))) == {}
 
 
 def test_the_cancel_of_another_requester_is_refused(ingest: Ingest) -> None:

@@ -31,7 +31,7 @@ def stored(partition: int = 0, offset: int = 10, content: bytes = HASH) -> Store
 
 def decided(status: Status) -> CancelRow:
     stopped = (1, 2) if status is Status.CANCELLED else (0, 0)
-    return CancelRow(0, 11, ID, status.value, True, *stopped)
+    return CancelRow(0, 11, ID, status.value, True, *stopped, "billing", APPENDED_MS)
 
 
 def due(at_ms: int) -> ScheduleRequested:

@@ -15,7 +15,7 @@ from saec.store import cancels, shards
 from saec.store.engine import Connection, transaction
 from saec.store.shards import Owned
 from tests.dispatch.kit import claimed
-from tests.ingest.kit import Ingest, cancel, schedule
+from tests.ingest.kit import ID, OTHER_ID, Ingest, cancel, schedule
 
 ROUNDS = 40
 TIMEOUT_S = 20.0
@@ -126,20 +126,68 @@ def test_a_claim_waits_for_the_cancel_that_is_being_decided_and_respects_it(
     assert racing.pending_slices(request_id) == []
 
 
+def test_a_cancel_waits_for_the_request_that_has_looked_for_it_and_stops_it(
+    racing: Ingest, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, late = racing.record(schedule(), partition=1), racing.record(cancel(ID))
+    with held(monkeypatch, "hold_unknown") as (looked, go_on):
+        asking = pool.submit(racing.take, request)
+        assert looked.wait(TIMEOUT_S)
+        stopping = pool.submit(racing.answer, late)
+        wait_until_it_waits_for_a_lock(racing, stopping)
+        go_on.set()
+    assert racing.late(asking.result(TIMEOUT_S)) == {}
+    assert [one.status for one in stopping.result(TIMEOUT_S)] == [Status.CANCELLED]
+    assert racing.pending_slices() == []
+
+
+def test_a_request_waits_for_the_cancel_that_has_looked_for_it_and_is_stopped(
+    racing: Ingest, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request, late = racing.record(schedule(), partition=1), racing.record(cancel(ID))
+    with held(monkeypatch, "insert_answers") as (looked, go_on):
+        stopping = pool.submit(racing.answer, late)
+        assert looked.wait(TIMEOUT_S)
+        asking = pool.submit(racing.take, request)
+        wait_until_it_waits_for_a_lock(racing, asking)
+        go_on.set()
+    assert [one.status for one in stopping.result(TIMEOUT_S)] == [Status.UNKNOWN_REQUEST]
+    told = racing.late(asking.result(TIMEOUT_S))
+    assert [one.status for one in told.values()] == [Status.CANCELLED]
+    assert racing.pending_slices() == []
+
+
+def test_requests_that_are_stored_at_the_same_time_do_not_wait_for_each_other(
+    racing: Ingest, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = racing.record(schedule()), racing.record(schedule(OTHER_ID), partition=1)
+    with held(monkeypatch, "hold_unknown") as (looked, go_on):
+        asking = pool.submit(racing.take, first)
+        assert looked.wait(TIMEOUT_S)
+        monkeypatch.undo()
+        assert racing.answer(second)[0].status is Status.ACCEPTED
+        go_on.set()
+    asking.result(TIMEOUT_S)
+
+
 @contextmanager
 def held(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str = "insert_answers"
 ) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """A cancel holds its transaction open once it has stopped slices, until told to go on."""
-    stopped, go_on = threading.Event(), threading.Event()
-    insert = cancels.insert_answers
+    """Who stores holds the transaction open at this step, until told to go on.
 
-    def slowly(*args: object) -> None:
+    By then a cancel has stopped slices, and a request has looked for cancels.
+    """
+    stopped, go_on = threading.Event(), threading.Event()
+    step = getattr(cancels, name)
+
+    def slowly(*args: Any) -> Any:
+        found = step(*args)
         stopped.set()
         assert go_on.wait(TIMEOUT_S)
-        insert(*args)  # type: ignore[arg-type]
+        return found
 
-    monkeypatch.setattr(cancels, "insert_answers", slowly)
+    monkeypatch.setattr(cancels, name, slowly)
     try:
         yield stopped, go_on
     finally:

@@ -2,7 +2,8 @@
 
 Records are delivered, delivered again, and taken late by a process that does not know it was
 replaced; it dies between any two transactions; dispatch claims, gives up, applies and takes over
-meanwhile. After every step the rows are those of the model, and no answer ever differs.
+meanwhile. After every step the rows are those of the model, and no answer ever differs, but for
+that of a cancel that was read before its request.
 SAEC_TEST_EXAMPLES says how many runs are tried.
 """
 
@@ -242,12 +243,13 @@ class Interleavings(RuleBasedStateMachine):
         customers = ("b",) if kind == "b" else ("a", "b", "c")
         due_at_ms = APPENDED_MS - (HOUR_MS if kind == "past" else 0)
         record = self._incoming(partition, schedule(id_, customers=customers, due_at=due_at_ms))
-        asked = Asked((partition, record.offset), id_, customers, past=kind == "past")
+        at, at_ms = (partition, record.offset), record.appended_at_ms
+        asked = Asked(at, id_, customers, past=kind == "past", appended_at_ms=at_ms)
         self.topic[partition].append((record, asked))
 
     def _publish_cancel(self, partition: int, id_: UUID, requester: str) -> None:
         record = self._incoming(partition, cancel(id_, requester))
-        stop = Stop((partition, record.offset), id_, requester)
+        stop = Stop((partition, record.offset), id_, requester, record.appended_at_ms)
         self.topic[partition].append((record, stop))
 
     def _publish_customer(self, id_: str, partition: int, after_ms: int, name: str | None) -> None:
@@ -262,7 +264,9 @@ class Interleavings(RuleBasedStateMachine):
         self.registry[partition].append((record, known))
 
     def _incoming(self, partition: int, value: bytes) -> Incoming:
-        return self.ingest.record(value, partition=partition, appended_at_ms=APPENDED_MS)
+        """Two are appended in each millisecond."""
+        at_ms = APPENDED_MS + sum(map(len, self.topic)) // 2
+        return self.ingest.record(value, partition=partition, appended_at_ms=at_ms)
 
     def _batch(
         self,
@@ -286,10 +290,11 @@ class Interleavings(RuleBasedStateMachine):
             return
         stops = any(isinstance(one, Stop) for _, one in batch)
         with dying(crash) as died:
-            answers = self.ingest.statuses(self.ingest.take(*(record for record, _ in batch)))
+            answers = self.ingest.take(*(record for record, _ in batch))
         if not died:
             self.model.take(one for _, one in batch)
-            self._answered(batch, answers, published=crash is None)
+            self._answered(batch, self.ingest.statuses(answers), published=crash is None)
+            self._told_late(batch, self.ingest.late(answers))
             for record, _ in batch:
                 behind = max(self.saved.get(record.partition, 0), record.offset + 1)
                 self.saved[record.partition] = behind
@@ -302,7 +307,16 @@ class Interleavings(RuleBasedStateMachine):
             said = (answer.status, answer.reason, answer.counts)
             assert said == self.model.answers[one.at], one
             if published:
-                assert self.given.setdefault(one.at, answer) == answer
+                before = self.given.setdefault(one.at, answer)
+                assert before == answer or one.at in self.model.late.values()
+                self.given[one.at] = answer
+
+    def _told_late(self, batch: Pairs, told: dict[tuple[int, int], RequestStatus]) -> None:
+        """With the answer to a request comes the one to a cancel that was read before it."""
+        late = [self.model.late[one.at] for _, one in batch if one.at in self.model.late]
+        assert {at: (s.status, s.reason, s.counts) for at, s in told.items()} == {
+            at: self.model.answers[at] for at in late
+        }
 
     def _register(self, batch: Pairs, *, crash: bool) -> None:
         if not batch:

@@ -41,8 +41,15 @@ _FILL = (
     """,
     f"""
     INSERT INTO cancels (source_partition, source_offset, request_id, status, decides,
-                         recipients_stopped, messages_stopped)
-    SELECT 0, n, md5(n::text)::uuid, 'CANCELLED', true, 1, 1 FROM generate_series(1, {FEW}) n
+                         recipients_stopped, messages_stopped, requester, appended_at_ms, late)
+    SELECT 0, n, md5(n::text)::uuid, 'CANCELLED', true, 1, 1, 'plans', 0, false
+    FROM generate_series(1, {FEW}) n
+    """,
+    f"""
+    INSERT INTO cancels (source_partition, source_offset, request_id, status, decides,
+                         recipients_stopped, messages_stopped, requester, appended_at_ms, late)
+    SELECT 1, n, md5(n::text)::uuid, 'UNKNOWN_REQUEST', false, 0, 0, 'plans', 0, false
+    FROM generate_series({ROWS} + 1, {ROWS} + {FEW}) n
     """,
     f"""
     INSERT INTO skips (request_id, slice_no, channel, reason, messages)

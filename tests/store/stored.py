@@ -102,4 +102,5 @@ def _skips(one: Stored) -> list[SkipRow]:
 
 
 def _cancel(one: Stored) -> CancelRow:
-    return CancelRow(0, one.id.int >> 65, one.id, "CANCELLED", True, RECIPIENTS, one.messages)
+    stopped = RECIPIENTS, one.messages
+    return CancelRow(0, one.id.int >> 65, one.id, "CANCELLED", True, *stopped, "plans", 0)

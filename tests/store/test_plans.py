@@ -186,6 +186,12 @@ def arrive(connection: Connection) -> Act:
     return partial(requests.insert_requests, connection, arriving)
 
 
+def hold(connection: Connection) -> Act:
+    """Cancels of half of the requests were read before them."""
+    arrive(connection)()
+    return partial(cancels.hold_unknown, connection)
+
+
 def register(connection: Connection) -> Act:
     """Half of them are new."""
     first = ROWS - INGESTED // 2
@@ -226,6 +232,9 @@ CASES = {
     "answers to cancels": Case(
         partial(of_requests, cancels.read_answers, INGESTED), {"cancels_request_id_idx"}, INGESTED
     ),
+    "late cancels": Case(
+        partial(of_requests, cancels.read_late, INGESTED), {"cancels_request_id_idx"}, INGESTED
+    ),
     "stop one": Case(partial(of_requests, cancels.stop_slices, 1), SLICE, 1, BLOCKS_A_ROW_WRITTEN),
     "stop many": Case(
         partial(of_requests, cancels.stop_slices, INGESTED), SLICE, INGESTED, BLOCKS_A_ROW_WRITTEN
@@ -253,6 +262,9 @@ LISTS = {
 }
 WRITES = {
     "requests": Case(arrive, STORED, INGESTED, BLOCKS_A_ROW_WRITTEN),
+    "hold cancels": Case(
+        hold, STORED | {"cancels_pkey", "cancels_unknown_idx"}, 2 * INGESTED, BLOCKS_A_ROW_WRITTEN
+    ),
     "customers": Case(register, {"customers_pkey"}, INGESTED, BLOCKS_A_ROW_WRITTEN),
     "skips": Case(skip, set(), BATCH, BLOCKS_A_ROW_WRITTEN),
 }

@@ -20,6 +20,12 @@ def upgrade() -> None:
         sa.Column("decides", sa.Boolean(), nullable=False),
         sa.Column("recipients_stopped", sa.Integer(), nullable=False),
         sa.Column("messages_stopped", sa.Integer(), nullable=False),
+        sa.Column("requester", sa.Text(), nullable=False),
+        sa.Column("appended_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("late", sa.Boolean(), nullable=False),
+        sa.CheckConstraint(
+            "not late or status = 'CANCELLED'", name=op.f("cancels_late_stops_check")
+        ),
         sa.CheckConstraint(
             "(status = 'CANCELLED') = (messages_stopped > 0)",
             name=op.f("cancels_stopped_or_not_check"),
@@ -40,6 +46,13 @@ def upgrade() -> None:
         ["request_id"],
         unique=True,
         postgresql_where=sa.text("decides"),
+    )
+    op.create_index(
+        "cancels_unknown_idx",
+        "cancels",
+        ["request_id"],
+        unique=False,
+        postgresql_where=sa.text("status = 'UNKNOWN_REQUEST'"),
     )
     op.create_index(op.f("cancels_request_id_idx"), "cancels", ["request_id"], unique=False)
     op.create_table(
