@@ -42,7 +42,7 @@ async def schedule(endpoint: Endpoint, request: Request) -> Response:
             most_bytes = endpoint.settings.max_request_bytes
             body = await read_whole(request, most_bytes)
             question = await endpoint.validated(
-                questions.of_request, body, holder.requester, most_bytes
+                holder, questions.of_request, body, holder.requester, most_bytes
             )
             return await _put(endpoint, request, trail, change, question)
 

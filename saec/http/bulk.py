@@ -179,7 +179,7 @@ class _Bulk:
         """What a line asks for; None: it is refused."""
         try:
             return await self._endpoint.validated(
-                questions.of_line, line, self._holder.requester, most_bytes
+                self._holder, questions.of_line, line, self._holder.requester, most_bytes
             )
         except RejectedError as error:
             named = None if error.request_id is None else str(error.request_id)

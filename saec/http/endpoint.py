@@ -28,6 +28,7 @@ _READERS = 3  # the engine has four connections; one is for the keys
 _READING = Bounds(statement_s=5)
 _ANSWER_S = 10.0
 _BULKS = 8
+_TINY_BYTES = 2_048
 _SMALL_BYTES = 32_768
 _Read = TypeVar("_Read")
 _Made = TypeVar("_Made")
@@ -43,7 +44,7 @@ class Endpoint:
     keyring: Keyring
     reader: "Reader"
     bulks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_BULKS))
-    # A large body takes up to a second: the event loop goes on meanwhile.
+    # A large body takes a while: the event loop goes on meanwhile, and each key has one at a time.
     validators: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2, "valid"))
 
     def record(self, question: Question, holder: Holder, traceparent: str | None) -> Outgoing:
@@ -80,12 +81,19 @@ class Endpoint:
         async with in_time(), holder.reading:
             return await self.reader.read(read, *args)
 
-    async def validated(self, make: Callable[..., _Made], body: bytes, *args: Any) -> _Made:
-        """What `make` makes of a body and `args`."""
-        if len(body) <= _SMALL_BYTES:
+    async def validated(
+        self, holder: Holder, make: Callable[..., _Made], body: bytes, *args: Any
+    ) -> _Made:
+        """What `make` makes of a body and `args`, for `holder`, who waits for what came before."""
+        if len(body) <= _TINY_BYTES:
             return make(body, *args)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.validators, partial(make, body, *args))
+        await holder.pay_for(body)
+        async with holder.validating:
+            if len(body) <= _SMALL_BYTES:
+                await asyncio.sleep(0)  # within: others have their turn before this key's next
+                return make(body, *args)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.validators, partial(make, body, *args))
 
 
 @asynccontextmanager

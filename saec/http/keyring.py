@@ -33,7 +33,10 @@ ADMIT = "saec.admit"
 """In the scope of a request: what to call, or be refused by, when its key was found good."""
 FRESH_S = 2.0
 _UNKNOWN_AGAIN_S = 1.0
+BYTES_A_REQUEST = 4_096
+"""So many bytes of a body count as one request more."""
 _READS = 2
+_VALIDATIONS = 1
 _HOW = "send `Authorization: Bearer saec_…`; `saec keys add` makes a key"
 
 
@@ -48,12 +51,19 @@ class Holder:
     at_a_time: int = 0
     # Others come in between, however much one reads, and however slow that is.
     reading: Semaphore = field(default_factory=lambda: Semaphore(_READS), repr=False)
+    validating: Semaphore = field(default_factory=lambda: Semaphore(_VALIDATIONS), repr=False)
     bulks: int = 0
 
     @property
     def requester(self) -> str:
         """The one in whose name it acts."""
         return self.key.requester
+
+    async def pay_for(self, body: bytes) -> None:
+        """Count a large body as several requests: it takes as long, and slows its sender down."""
+        if len(body) >= BYTES_A_REQUEST:
+            more = len(body) // BYTES_A_REQUEST
+            await self.limiter.acquire(min(more, self.limiter.max_rate))
 
 
 Loaded = tuple[int, Sequence[KeyRow]]

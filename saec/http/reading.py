@@ -6,6 +6,7 @@ others; nothing of a message or of who is to receive it is told.
 
 import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import defaultdict
 from http import HTTPStatus
 from typing import Annotated, Any
 from uuid import UUID
@@ -107,26 +108,31 @@ async def many(endpoint: Endpoint, request: Request) -> Response:
 
 
 class Pending:
-    """GET /v1/pending. Reads all that is pending, so what was read is kept for 5 s."""
+    """GET /v1/pending. Reads all that is pending, so what was read is kept for 5 s.
+
+    Invariant: one reads for all who ask the same, and nobody waits for what others ask.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[str | None, tuple[float, list[PendingHour]]] = {}
-        self._reading = asyncio.Lock()
+        self._reading: defaultdict[str | None, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def handle(self, endpoint: Endpoint, request: Request) -> Response:
         """What is pending by hour, lane and channel: of everybody with `operate`."""
         async with endpoint.keyring.admitted(request, *_READ) as holder:
             everybody = Scope.OPERATE in holder.key.scopes
-            hours = await self._hours(endpoint, None if everybody else holder.requester)
+            hours = await self._hours(endpoint, holder, None if everybody else holder.requester)
             return json_response({"pending": [accounts.hour_as_dict(hour) for hour in hours]})
 
-    async def _hours(self, endpoint: Endpoint, requester: str | None) -> list[PendingHour]:
-        async with in_time(), self._reading:
+    async def _hours(
+        self, endpoint: Endpoint, holder: Holder, requester: str | None
+    ) -> list[PendingHour]:
+        async with in_time(), self._reading[requester]:
             now_s = asyncio.get_running_loop().time()
             for key in [key for key, (at_s, _) in self._kept.items() if now_s > at_s]:
                 del self._kept[key]
             if requester not in self._kept:
-                hours = await endpoint.reader.read(history.read_pending, requester)
+                hours = await endpoint.read(holder, history.read_pending, requester)
                 self._kept[requester] = (now_s + _PENDING_KEPT_S, hours)
             return self._kept[requester][1]
 

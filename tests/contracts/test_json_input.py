@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import time
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from saec.contracts.decode import RejectedError
 from saec.contracts.events import CancelRequested, Channel, Lane
+from saec.contracts.json_text import parse_object
 from tests.contracts import values
 from tests.contracts.values import message_json, refusal, schedule_json, scheduled
 
@@ -311,3 +313,41 @@ def test_what_is_written_is_what_is_read(requester: str, due_at: int, body: str)
     request = scheduled(json.dumps({**fields, "requester": requester, "due_at": due_at}).encode())
     assert (request.requester, request.due_at_ms) == (requester, due_at)
     assert request.message.body == body.encode()
+
+
+LONG = "1" * 33
+
+
+@pytest.mark.parametrize(
+    "number", [LONG, f"-{LONG}", f"0.{LONG}", f"1e{LONG}", f"1E+{LONG}", "9" * 5_000]
+)
+def test_a_number_is_no_longer_than_any_that_means_something(number: str) -> None:
+    for text in (f'{{"due_at":{number}}}', f'{{"a":"x\\"","due_at": [{number}]}}', f"[{number}"):
+        assert refusal(text.encode()) == "invalid_json"
+
+
+def test_what_looks_like_a_long_number_in_a_text_is_a_text() -> None:
+    for text in (LONG, f'\\" {LONG} \\', f'a"{LONG}"b', "-" * 100, "." * 1_000):
+        assert parse_object(json.dumps({"a": text, "b": 1}).encode()) == {"a": text, "b": 1}
+
+
+@pytest.mark.parametrize("body", ['"' + '\\"' * 400_000, "1" * 40 + '"' * 900_000, '"\\' * 300_000])
+def test_hostile_texts_are_looked_through_once(body: str) -> None:
+    """Each quotation mark begins a text only where none is open; else this would take hours."""
+    assert refusal(f"{LONG}{body}".encode()) == "invalid_json"
+
+
+def test_numbers_are_read_without_a_call_for_each() -> None:
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    value = b'{"a":[' + b"1," * 400_000 + b"1.5]}"
+    sys.setprofile(count)
+    try:
+        parse_object(value)
+    finally:
+        sys.setprofile(None)
+    assert calls < 100
