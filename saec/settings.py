@@ -26,6 +26,11 @@ def _servers(value: str) -> str:
     """Every server with its port, which the client would guess, or wait for ever without one."""
     for server in value.split(","):
         found = _SERVER.fullmatch(server.strip())
+        if found is not None and found[1]:
+            raise PydanticCustomError(
+                "servers",
+                "leave the protocol before :// out, and give it as security.protocol in SAEC_KAFKA",
+            )
         if found is None or not 0 < int(found["port"]) < 65_536:
             raise PydanticCustomError("servers", "not host:port, or several separated by commas")
     return value

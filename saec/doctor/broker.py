@@ -42,7 +42,7 @@ def _replication(topics: Iterable[TopicState]) -> Iterator[Finding]:
     rules: tuple[tuple[Callable[..., Finding], Callable[[TopicState], bool], str, str], ...] = (
         (
             error,
-            lambda t: t.in_sync < _min_insync(t),
+            lambda t: t.in_sync < (_min_insync(t) or 1),
             "fewer replicas in sync than min.insync.replicas, so nothing can be written",
             "Bring the brokers back that are down.",
         ),
@@ -60,21 +60,27 @@ def _replication(topics: Iterable[TopicState]) -> Iterator[Finding]:
         ),
         (
             warning,
-            lambda t: t.replicas > 1 and _min_insync(t) < 2,
+            lambda t: t.replicas > 1 and _min_insync(t) == 1,
             "min.insync.replicas=1, so what one broker alone acknowledged can be lost",
             "Set min.insync.replicas=2.",
         ),
         (
             warning,
-            lambda t: 1 < t.replicas <= _min_insync(t),
+            lambda t: 1 < t.replicas <= (_min_insync(t) or 0),
             "as many replicas as min.insync.replicas, so one broker less stops writing",
             f"Use {_REPLICAS} replicas and min.insync.replicas=2.",
         ),
         (
             warning,
-            lambda t: _min_insync(t) <= t.in_sync < t.replicas,
+            lambda t: (_min_insync(t) or 1) <= t.in_sync < t.replicas,
             "replicas that are not in sync",
             "Bring the brokers back that are down, or look at why they lag.",
+        ),
+        (
+            warning,
+            lambda t: _min_insync(t) is None,
+            "min.insync.replicas is not reported by this broker",
+            "Look at it with the tools of whoever runs the broker; it should be 2.",
         ),
     )
     for make, is_bad, what, advice in rules:
@@ -83,5 +89,7 @@ def _replication(topics: Iterable[TopicState]) -> Iterator[Finding]:
             yield make("replication", f"{what}: {some(names)}", advice)
 
 
-def _min_insync(topic: TopicState) -> int:
-    return int(topic.config.get("min.insync.replicas", 1))
+def _min_insync(topic: TopicState) -> int | None:
+    """None: not reported."""
+    reported = topic.config.get("min.insync.replicas")
+    return None if reported is None else int(reported)

@@ -134,3 +134,6 @@ def _guarded(name: str, check: Check, patient: Patient) -> list[Finding]:
     except SaecError as failure:
         advice = "Look again; if it stays, check that this user may see it (docs/security.md)."
         return [error(name, f"could not be looked at: {failure}", advice)]
+    except Exception as failure:  # its own words might quote what a stranger wrote
+        advice = "This Kafka or PostgreSQL answered what SAEC did not expect: tell its developers."
+        return [error(name, f"could not be looked at: {type(failure).__name__}", advice)]

@@ -29,10 +29,14 @@ def _lag(patient: Patient, role: str, topic: str) -> list[Finding]:
         return [error(name, f"{topic} is missing", "Run `saec init`.")]
     ends, group = patient.survey.ends([topic]), patient.groups[role]
     bad = list(_gaps(name, ends, group.offsets))
+    # To the very end: what stands behind an open transaction waits too.
     waiting = sum(
-        max(end.committed - max(group.offsets.get(place, 0), end.start), 0)
+        max(end.uncommitted - max(group.offsets.get(place, 0), end.start), 0)
         for place, end in ends.items()
     )
+    behind = [place for place, end in sorted(ends.items()) if not end.settled]
+    held = f", behind an open transaction in partitions {some(p for _, p in behind)}"
+    records = f"{waiting:,} records of {topic} wait" + (held if behind and waiting else "")
     unread = [partition for _, partition in sorted(ends.keys() - group.assigned)]
     start = f"Start `python -m consumers.{role}`, or look at its log."
     if unread:
@@ -40,8 +44,8 @@ def _lag(patient: Patient, role: str, topic: str) -> list[Finding]:
         bad.append((error if waiting else warning)(name, found, start))
     elif waiting > _LAG_RECORDS:
         advice = f"Wait, or run more of `consumers.{role}` (up to one a partition)."
-        bad.append(warning(name, f"{waiting:,} records of {topic} wait", advice))
-    return or_fine(name, bad, f"{waiting:,} records of {topic} wait")
+        bad.append(warning(name, records, advice))
+    return or_fine(name, bad, records)
 
 
 def _gaps(name: str, ends: Mapping[Place, Ends], offsets: Mapping[Place, int]) -> Iterator[Finding]:
@@ -131,8 +135,10 @@ def hanging_transactions(patient: Patient) -> list[Finding]:
         error(
             name,
             f"open for more than {patient.wait_s:g} s: {some(map(_named, hanging))}",
-            "A producer that lives will end it, or the broker after its time-out. If it stays: "
-            "`kafka-transactions.sh find-hanging`, then `abort`.",
+            "Readers stand still there; on the topic of requests nobody's cancels are heard. Whose "
+            "it is says `kafka-transactions.sh describe-producers --topic … --partition …`, then "
+            "`list`. Its producer ends it, or the broker after the time-out that the producer set; "
+            "if it stays, `abort` ends it.",
         )
     ]
 

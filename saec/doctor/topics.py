@@ -41,6 +41,7 @@ def append_time(patient: Patient) -> list[Finding]:
         )
         for spec, have, pair in _differing(patient, _STAMP)
     ]
+    bad += _unreported(patient, name, _STAMP)
     return or_fine(name, bad, "the broker stamps requests and customers")
 
 
@@ -51,6 +52,9 @@ def settings(patient: Patient) -> list[Finding]:
 
 def _settings(patient: Patient) -> Iterator[Finding]:
     name = "topic_settings"
+    yield from _unreported(
+        patient, name, "cleanup.policy", "max.message.bytes", "delete.retention.ms"
+    )
     for spec, have, pair in _differing(patient, "cleanup.policy"):
         advice = f"{_ALTER} {spec.name} --add-config {pair}`."
         yield error(name, f"{spec.name} has cleanup.policy={have}", advice)
@@ -95,6 +99,7 @@ def retention(patient: Patient) -> list[Finding]:
 def _retention(patient: Patient) -> Iterator[Finding]:
     name, chosen = "retention", patient.settings
     names = chosen.topics
+    yield from _unreported(patient, name, "retention.ms")
     for spec, have, pair in _differing(patient, "retention.ms"):
         wanted = spec.config["retention.ms"]
         advice = f"{_ALTER} {spec.name} --add-config {pair}`."
@@ -128,7 +133,7 @@ def _retention(patient: Patient) -> Iterator[Finding]:
 def _requests_retention(patient: Patient) -> Iterator[Finding]:
     topic = patient.settings.topics.requests
     state, horizon_ms = patient.survey.topics.get(topic), patient.settings.horizon_days * _DAY_MS
-    kept = state.config["retention.ms"] if state else "-1"
+    kept = state.config.get("retention.ms", "-1") if state else "-1"
     if 0 <= int(kept) <= horizon_ms:
         yield error(
             "retention",
@@ -142,13 +147,34 @@ def _requests_retention(patient: Patient) -> Iterator[Finding]:
 
 def _differing(patient: Patient, key: str) -> Iterator[tuple[TopicSpec, str, str]]:
     """The topics where `key` is not as specified: (specification, what it is, key=wanted)."""
+    for spec, wanted in _specified(patient, key):
+        have = patient.survey.topics[spec.name].config.get(key, wanted)
+        if have != wanted:
+            yield spec, have, f"{key}={wanted}"
+
+
+def _unreported(patient: Patient, check: str, *keys: str) -> Iterator[Finding]:
+    """Brokers that only speak as Kafka does need not know every setting."""
+    for key in keys:
+        silent = [
+            (spec.name, wanted)
+            for spec, wanted in _specified(patient, key)
+            if key not in patient.survey.topics[spec.name].config
+        ]
+        if silent:
+            pairs = some(f"{name} ({wanted})" for name, wanted in silent)
+            yield warning(
+                check,
+                f"{key} is not reported by this broker: {some(name for name, _ in silent)}",
+                f"Look at it with the tools of whoever runs the broker; it should be: {pairs}.",
+            )
+
+
+def _specified(patient: Patient, key: str) -> list[tuple[TopicSpec, str]]:
+    """The topics that are there and for which `key` is specified, with what it should be."""
+    specs = specifications(patient.settings, patient.settings.shards)
     there = patient.survey.topics
-    for spec in specifications(patient.settings, patient.settings.shards):
-        wanted = spec.config.get(key)
-        if wanted is not None and spec.name in there:
-            have = there[spec.name].config[key]
-            if have != wanted:
-                yield spec, have, f"{key}={wanted}"
+    return [(s, s.config[key]) for s in specs if key in s.config and s.name in there]
 
 
 def _days(milliseconds: str) -> str:

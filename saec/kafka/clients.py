@@ -9,14 +9,26 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from saec.contracts.headers import RawHeaders
-from saec.errors import ConfigurationError
+from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.kafka.logins import with_callback
 from saec.settings import Settings
 
-_PROPERTY = re.compile(r'property:? "([\w.]+)"')
+# How the client names what it refuses; the first that is found counts, since the others would also
+# find a value.
+_PROPERTIES = (
+    re.compile(r'property:? "([\w.]+)"'),
+    re.compile(r"(GSSAPI)|(\w+_cb) property"),
+    re.compile(r"\b((?:sasl|ssl)\.[a-z.]+)\b"),
+)
+_KERBEROS = (
+    "SAEC_KAFKA: the Kafka client from PyPI was built without Kerberos (GSSAPI): build it on a "
+    "machine with librdkafka and libsasl2 (`pip install --no-binary confluent-kafka "
+    "confluent-kafka`), or log in another way; see docs/security.md"
+)
 
 _log = logging.getLogger("saec.kafka")
 
@@ -85,14 +97,32 @@ def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
 def _made(kind: Callable[[dict[str, Any]], Any], config: dict[str, Any]) -> Any:
     """A client; its own words on a property that it refuses could quote a secret."""
     try:
-        return kind(config)
+        return kind(with_callback(config))
     except KafkaException as error:
-        named = _PROPERTY.search(str(error.args[0]))
-        which = named.group(1) if named else "one or several together"
+        if error.args[0].code() == KafkaError.SASL_AUTHENTICATION_FAILED:
+            raise BrokerUnavailableError(
+                "no login to Kafka: no token came in time; look at what SAEC_KAFKA names to get it"
+            ) from None
+        raise _refused(error.args[0]) from None
+    except ImportError as error:
         raise ConfigurationError(
-            f"SAEC_KAFKA: the Kafka client refuses a property: {which}; see librdkafka's "
-            "CONFIGURATION.md"
+            f"SAEC_KAFKA asks for a login that needs a Python package which is not installed "
+            f"({error.name or 'see the documentation of confluent-kafka'}); see docs/security.md"
         ) from None
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:  # its Python layer's
+        raise _refused(error) from None
+
+
+def _refused(said: object) -> ConfigurationError:
+    """Names the property, if the client did; never a value."""
+    found = next(filter(None, (pattern.search(str(said)) for pattern in _PROPERTIES)), None)
+    which = next(filter(None, found.groups())) if found else "one or several together"
+    if which == "GSSAPI":
+        return ConfigurationError(_KERBEROS)
+    return ConfigurationError(
+        f"SAEC_KAFKA: the Kafka client refuses a property: {which}; see librdkafka's "
+        "CONFIGURATION.md"
+    )
 
 
 def headers_of(message: Any) -> RawHeaders:

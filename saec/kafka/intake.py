@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from saec.clock import SystemClock
 from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
-from saec.kafka import clients
+from saec.kafka import clients, standing
 from saec.kafka.records import Incoming, Outgoing
 from saec.kafka.transaction import TransactionalProducer
 from saec.outage import Reminder
@@ -84,6 +84,8 @@ class Intake:
                 "heartbeat.interval.ms": 500,
                 "partition.assignment.strategy": "range",
                 "queued.max.messages.kbytes": 16_384,
+                "statistics.interval.ms": standing.EVERY_MS,
+                "stats_cb": standing.Standing(topic).heard,
                 **static,
             },
         )

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,7 +49,10 @@ _API = re.compile(r": (?:\w+://)?([^\s/]+:\d+)/\S+:\s+ApiKey (\w+) \(\d+\) Versi
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as it stands. Of its partitions, the fewest replicas, and the fewest in sync."""
+    """A topic as it stands. Of its partitions, the fewest replicas, and the fewest in sync.
+
+    `config` has what the broker reports: not every broker knows every setting.
+    """
 
     name: str
     partitions: int
@@ -98,12 +102,20 @@ class Survey:
         """The topics of the installation, and Kafka's own, that exist: name -> state."""
         listed = self._cluster.topics
         names = [n for n in (*self._settings.topics.all, *INTERNAL_TOPICS) if n in listed]
+        ours = [name for name in names if name not in INTERNAL_TOPICS]
+        states = self._configs(ours)
+        for name in set(names) - set(ours):
+            # Whoever runs the broker for others may show its own topics to nobody.
+            with suppress(BrokerUnavailableError):
+                states |= self._configs([name])
+        return {name: _state(listed[name], states.get(name, {})) for name in names}
+
+    def _configs(self, names: list[str]) -> dict[str, Any]:
         asked = {ConfigResource(ResourceType.TOPIC, name): name for name in names}
         if not asked:
             return {}
         found = _answers(lambda: self._admin.describe_configs(list(asked), request_timeout=_TRY_S))
-        states = {asked[resource]: config for resource, config in found.items()}
-        return {name: _state(listed[name], states[name]) for name in names}
+        return {asked[resource]: config for resource, config in found.items()}
 
     def group(self, role: str) -> GroupState:
         """The consumer group of one kind of process."""
@@ -194,9 +206,9 @@ def _state(listed: Any, config: Mapping[str, Any]) -> TopicState:
     return TopicState(
         listed.topic,
         len(partitions),
-        min(len(partition.replicas) for partition in partitions),
-        min(len(partition.isrs) for partition in partitions),
-        {name: entry.value for name, entry in config.items()},
+        min((len(partition.replicas) for partition in partitions), default=0),
+        min((len(partition.isrs) for partition in partitions), default=0),
+        {name: entry.value for name, entry in config.items() if entry.value is not None},
     )
 
 

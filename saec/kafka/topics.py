@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from saec.errors import BrokerUnavailableError, ConfigurationError
+from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
 from saec.kafka import clients
-from saec.settings import Settings
+from saec.settings import Settings, variable
 
 _TIMEOUT_S = 10.0
 _SHOWN_POLL_S = 0.02
@@ -29,6 +29,13 @@ _REFUSED_SETTING = {
     KafkaError.POLICY_VIOLATION,
     KafkaError.INVALID_REQUEST,
 }
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+_NO_ANSWER = {
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - their public names
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError.REQUEST_TIMED_OUT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,9 @@ class TopicSpec:
     name: str
     partitions: int
     config: dict[str, str] = field(default_factory=dict)
+
+
+_Refused = tuple[TopicSpec, KafkaError]
 
 
 def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
@@ -85,8 +95,9 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     """Create the topics that do not exist; returns their names.
 
     Raises:
-        ConfigurationError: a topic has another number of partitions than its readers rely on.
-        BrokerUnavailableError: the broker did not answer, or refused.
+        ConfigurationError: a topic has another number of partitions than its readers rely on, or
+            the broker refused some: it says which, why, and what to do.
+        BrokerUnavailableError: the broker did not answer.
     """
     wanted = specifications(settings, shards)
     admin = clients.admin(settings)
@@ -95,7 +106,9 @@ def create_missing(settings: Settings, shards: int) -> list[str]:
     missing = [spec for spec in wanted if spec.name not in standing]
     if not missing:
         return []
-    created = _create(admin, settings, missing)
+    created, refused = _create(admin, settings, missing)
+    if refused:
+        raise _refusal(settings, created, refused, "Then run `saec init` again.")
     names = {spec.name for spec in wanted}
     _wait_until_shown(lambda: names <= partition_counts(admin).keys())
     return created
@@ -105,39 +118,97 @@ def create(settings: Settings, spec: TopicSpec) -> None:
     """Create one topic, unless somebody else just did.
 
     Raises:
-        BrokerUnavailableError: the broker did not answer, or refused.
+        ConfigurationError: the broker refused.
+        BrokerUnavailableError: the broker did not answer.
     """
     admin = clients.admin(settings)
-    _create(admin, settings, [spec])
+    created, refused = _create(admin, settings, [spec])
+    if refused:
+        raise _refusal(settings, created, refused, "Then try again.")
     _wait_until_shown(lambda: spec.name in partition_counts(admin))
 
 
-def _create(admin: AdminClient, settings: Settings, wanted: list[TopicSpec]) -> list[str]:
-    """Returns the names of those that were not there."""
+def _create(
+    admin: AdminClient, settings: Settings, wanted: list[TopicSpec]
+) -> tuple[list[str], list[_Refused]]:
+    """Returns the names of those that were created, and the refusals; asks for each of them."""
     asked = [
         NewTopic(spec.name, spec.partitions, settings.replication_factor, config=spec.config)
         for spec in wanted
     ]
-    created, plainer = [], []
-    by_name = {spec.name: spec for spec in wanted}
-    for name, future in admin.create_topics(asked, operation_timeout=_TIMEOUT_S).items():
+    created, refused, plainer = list[str](), list[_Refused](), list[TopicSpec]()
+    futures = admin.create_topics(asked, operation_timeout=_TIMEOUT_S)
+    for spec in wanted:
         try:
-            future.result()
+            futures[spec.name].result()
         except KafkaException as error:
-            code, spec = error.args[0].code(), by_name[name]
+            code = error.args[0].code()
             if code in _REFUSED_SETTING and COMPRESSION in spec.config:
                 plainer.append(_without_compression(spec))
             elif code != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise BrokerUnavailableError(f"creating topic {name}: {error}") from None
+                refused.append((spec, error.args[0]))
         else:
-            created.append(name)
-    return created + (_create(admin, settings, plainer) if plainer else [])
+            created.append(spec.name)
+    again = _create(admin, settings, plainer) if plainer else ([], [])
+    return created + again[0], refused + again[1]
 
 
 def _without_compression(spec: TopicSpec) -> TopicSpec:
     """For a cluster that leaves compression to producers: records are then read with care."""
     config = {name: value for name, value in spec.config.items() if name != COMPRESSION}
     return replace(spec, config=config)
+
+
+def _refusal(
+    settings: Settings, created: list[str], refused: list[_Refused], then: str
+) -> SaecError:
+    """What was refused, and how each of these topics comes to be all the same."""
+    lines = [
+        f"Kafka did not create {len(refused)} of {len(refused) + len(created)} missing topics"
+        + (f" (created: {', '.join(created)}):" if created else ":")
+    ]
+    for spec, said in refused:
+        lines.append(f"  {spec.name}: {said.name()}: {said.str()}")
+    if all(said.retriable() or said.code() in _NO_ANSWER for _, said in refused):
+        return BrokerUnavailableError("\n".join(lines))
+    if any(said.code() not in _NOT_ALLOWED for _, said in refused):
+        lines.append("If a number is not allowed there, these settings choose them:")
+        chosen = [line for spec, _ in refused for line in _settings_of(settings, spec)]
+        lines += [f"  {line}" for line in dict.fromkeys(chosen)]
+    lines.append("Or have whoever may do so create them, with these settings or the like:")
+    lines += [f"  {command(settings, spec)}" for spec, _ in refused]
+    return ConfigurationError("\n".join([*lines, then]))
+
+
+def command(settings: Settings, spec: TopicSpec) -> str:
+    """The command of Kafka's own tool that creates a topic as SAEC would."""
+    replicas = settings.replication_factor
+    parts = [f"kafka-topics.sh --create --topic {spec.name} --partitions {spec.partitions}"]
+    parts += [f"--replication-factor {replicas}"] if replicas > 0 else []
+    return " ".join([*parts, *(f"--config {k}={value}" for k, value in spec.config.items())])
+
+
+def _settings_of(settings: Settings, spec: TopicSpec) -> list[str]:
+    """The settings that decide how a topic is created, with what they are."""
+    names = settings.topics
+    kept = {
+        names.requests: "requests_retention_days",
+        names.status: "status_retention_days",
+        names.rejected: "status_retention_days",
+        names.ledger: "ledger_retention_days",
+        names.customers: "ledger_retention_days",
+        **dict.fromkeys(names.dispatch.values(), "dispatch_retention_days"),
+    }
+    broad = "shards" if spec.name == names.ledger else "partitions"
+    chosen = [kept[spec.name]] if spec.name in kept else []
+    said = [
+        f"{variable(name)}, now {getattr(settings, name)}"
+        for name in (*chosen, broad, "replication_factor")
+    ]
+    if spec.name == names.requests:
+        horizon = f"{variable('horizon_days')} (now {settings.horizon_days})"
+        said[0] += f": it must be longer than {horizon}, which then has to be shorter too"
+    return said
 
 
 def add_ledger_partitions(settings: Settings, shards: int) -> None:

@@ -31,7 +31,7 @@ SERVERS = (
     "a.example.com:9092, b.example.com:9093",
     "[::1]:9092",
     "[fe80::1%25eth0]:9092",
-    "SASL_SSL://kafka_1:65535",
+    "kafka_1:65535",
 )
 
 
@@ -69,6 +69,13 @@ def test_a_wrong_setting_is_named_without_its_value(saec: Run, variable: str, va
     assert variable in result.stderr
     assert "secret" not in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_protocol_before_a_server_is_refused_with_where_it_belongs(saec: Run) -> None:
+    result = saec("pending", SAEC_BOOTSTRAP_SERVERS="SASL_SSL://secret:9092")
+    assert result.exit_code == 3
+    assert "security.protocol in SAEC_KAFKA" in result.stderr
+    assert "secret" not in result.output
 
 
 def test_a_database_that_does_not_answer_is_exit_code_3(saec: Run) -> None:

@@ -81,6 +81,29 @@ def test_a_long_lag(installed: Installed, look: Look, monkeypatch: pytest.Monkey
         assert [f.level for f in look("requests_lag")] == ["warning"]
 
 
+def test_what_waits_behind_an_open_transaction_is_counted(installed: Installed, look: Look) -> None:
+    """A requester's transaction holds up everybody's records, cancels too: they are no end."""
+    settings, topic = installed.settings, installed.settings.topics.requests
+    producer = Producer(
+        {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "transactional.id": f"{settings.topic_prefix}requester",
+        }
+    )
+    producer.init_transactions(TIMEOUT_S)
+    producer.begin_transaction()
+    producer.produce(topic, b"x", partition=1)
+    producer.flush(TIMEOUT_S)
+    publish(settings, topic, 3, partition=1)
+    with member(settings, "requests", topic):
+        (finding,) = look("requests_lag")
+    waits = f"4 records of {topic} wait, behind an open transaction in partitions 1"
+    assert finding.found == waits
+    (finding,) = look("hanging_transactions")
+    assert "describe-producers" in (finding.advice or "")
+    producer.abort_transaction(TIMEOUT_S)
+
+
 def test_records_that_were_deleted_unread(
     installed: Installed, look: Look, admin: AdminClient
 ) -> None:

@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka.admin import (
@@ -15,9 +16,12 @@ from confluent_kafka.admin import (
 )
 
 from saec.cli.instants import wall_ms
+from saec.doctor import examine as examine_module
 from saec.doctor.broker import _replication
 from saec.doctor.examine import Report, examine
 from saec.doctor.findings import Finding
+from saec.errors import BrokerUnavailableError
+from saec.kafka import survey
 from saec.kafka.survey import TopicState
 from saec.settings import Settings
 from tests.dispatch.kit import Installed
@@ -126,6 +130,79 @@ def test_what_only_several_brokers_can_show(
     found = [finding.found for finding in _replication([topic])]
     assert len(found) == (0 if says is None else 1)
     assert says is None or says in found[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "check"),
+    [
+        ("message.timestamp.type", "append_time"),
+        ("cleanup.policy", "topic_settings"),
+        ("max.message.bytes", "topic_settings"),
+        ("delete.retention.ms", "topic_settings"),
+        ("retention.ms", "retention"),
+        ("retention.bytes", "retention"),
+        ("min.insync.replicas", "replication"),
+        ("unclean.leader.election.enable", "replication"),
+    ],
+)
+@pytest.mark.parametrize("value", ["absent", None])
+def test_a_setting_that_the_broker_does_not_report(
+    shared: Settings, monkeypatch: pytest.MonkeyPatch, key: str, check: str, value: str | None
+) -> None:
+    """Redpanda, WarpStream and Event Hubs leave some out, or report them without a value."""
+    before = found_in(shared, check)
+    state = survey._state
+
+    def reported(listed: Any, config: Mapping[str, Any]) -> TopicState:
+        others = {name: entry for name, entry in config.items() if name != key}
+        return state(
+            listed, others if value else others | {key: SimpleNamespace(name=key, value=None)}
+        )
+
+    monkeypatch.setattr(survey, "_state", reported)
+    said = [f for f in found_in(shared, check) if f not in before]
+    assert not [finding for finding in said if "could not be looked at" in finding.found]
+    if key in {"retention.bytes", "unclean.leader.election.enable"}:
+        assert said == []  # by default neither is harmful
+        return
+    (finding,) = said
+    assert (finding.level, finding.found.split(":")[0]) == (
+        "warning",
+        f"{key} is not reported by this broker",
+    )
+
+
+def test_topics_of_kafka_itself_that_are_not_shown(
+    shared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who runs brokers for others keeps them to himself; the rest is looked at all the same."""
+    configs = survey.Survey._configs
+
+    def refused(self: survey.Survey, names: list[str]) -> dict[str, Any]:
+        if set(names) & set(survey.INTERNAL_TOPICS):
+            raise BrokerUnavailableError("Kafka: TOPIC_AUTHORIZATION_FAILED: not for you")
+        return configs(self, names)
+
+    monkeypatch.setattr(survey.Survey, "_configs", refused)
+    report: Report = examine(shared, wall_ms, wait_s=0)
+    assert not report.unreachable
+    said = [f.found for f in report.findings if f.check == "replication"]
+    assert any("min.insync.replicas is not reported" in found for found in said)
+    assert any("__consumer_offsets" in found for found in said)
+
+
+def test_a_check_that_fails_by_itself_is_told_by_its_kind_alone(
+    shared: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_patient: object) -> list[Finding]:
+        raise KeyError("ana@example.com")
+
+    monkeypatch.setitem(examine_module.KAFKA, "retention", fails)
+    report: Report = examine(shared, wall_ms, wait_s=0)
+    (finding,) = [f for f in report.findings if f.check == "retention"]
+    assert (finding.level, finding.found) == ("error", "could not be looked at: KeyError")
+    assert "ana@example.com" not in str(report)
+    assert {"overdue", "append_time"} <= {f.check for f in report.findings}
 
 
 def test_a_missing_topic(installed: Installed, look: Look, admin: AdminClient) -> None:

@@ -15,6 +15,33 @@ from saec.settings import Settings
         ({"nonsense.prop": "s3cret"}, "nonsense.prop"),
         ({"security.protocol": "s3cret"}, "security.protocol"),
         ({"acks": "0"}, ""),
+        ({"error_cb": "s3cret"}, "error_cb"),
+        ({"default.topic.config": "s3cret"}, ""),
+        ({"sasl.mechanism": "GSSAPI", "security.protocol": "SASL_SSL"}, "Kerberos"),
+        ({"sasl.mechanism": "PLAIN", "security.protocol": "SASL_SSL"}, "sasl.username"),
+        ({"ssl.ca.location": "/s3cret", "security.protocol": "SSL"}, "ssl.ca.location"),
+        ({"oauth_cb": "s3cret"}, "`module:function`"),
+        ({"oauth_cb": "no_such_s3cret:token"}, "ModuleNotFoundError"),
+        ({"oauth_cb": "json:s3cret"}, "`module:function`"),
+        ({"oauth_cb": "json:__name__"}, "`module:function`"),
+        (
+            {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "OAUTHBEARER",
+                "sasl.oauthbearer.metadata.authentication.type": "aws_iam",
+            },
+            "sasl.oauthbearer",
+        ),
+        (
+            {
+                "security.protocol": "SASL_SSL",
+                "sasl.mechanism": "OAUTHBEARER",
+                "sasl.oauthbearer.method": "oidc",
+                "sasl.oauthbearer.metadata.authentication.type": "aws_iam",
+                "sasl.oauthbearer.config": "region=us-east-1,audience=s3cret",
+            },
+            "Python package",
+        ),
     ],
 )
 def test_a_property_that_is_refused_is_named_without_its_value(

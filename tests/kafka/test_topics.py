@@ -222,3 +222,66 @@ def test_a_broker_that_does_not_answer_is_an_error_with_advice(
     nobody = Settings(bootstrap_servers="127.0.0.1:1")
     with pytest.raises(BrokerUnavailableError, match="SAEC_BOOTSTRAP_SERVERS"):
         topics.check(nobody, SHARDS)
+
+
+def refusing(admin: Any, names: set[str], error: KafkaError) -> Callable[..., Any]:
+    """`create_topics` of a broker whose policy does not take some."""
+    create = admin.create_topics
+
+    def asked(topics: list[Any], **kwargs: Any) -> dict[str, Any]:
+        taken = [topic for topic in topics if topic.topic not in names]
+        futures: dict[str, Any] = dict(create(taken, **kwargs)) if taken else {}
+        for name in names & {topic.topic for topic in topics}:
+            futures[name] = Future()
+            futures[name].set_exception(KafkaException(error))
+        return futures
+
+    return asked
+
+
+def test_a_broker_whose_policy_refuses_a_retention_is_told_of_the_settings(
+    admin: AdminClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are created all the same, and it is said which."""
+    names = settings.topics
+    for name in (names.requests, names.status):
+        delete(admin, name)
+    policy = KafkaError(KafkaError.POLICY_VIOLATION, "retention.ms: at most 90 days")
+    made = clients.admin(settings)
+    monkeypatch.setattr(made, "create_topics", refusing(made, {names.requests}, policy))
+    monkeypatch.setattr(clients, "admin", lambda _: made)
+    with pytest.raises(ConfigurationError) as refused:
+        topics.create_missing(settings, SHARDS)
+    said = str(refused.value)
+    assert f"did not create 1 of 2 missing topics (created: {names.status})" in said
+    assert f"{names.requests}: POLICY_VIOLATION: retention.ms: at most 90 days" in said
+    assert "SAEC_REQUESTS_RETENTION_DAYS, now 5" in said
+    assert "SAEC_HORIZON_DAYS (now 730)" in said
+    assert f"kafka-topics.sh --create --topic {names.requests} --partitions 2 --config " in said
+    assert "SAEC_STATUS_RETENTION_DAYS" not in said
+    topics._wait_until_shown(lambda: names.status in topics.partition_counts(admin))
+    monkeypatch.undo()
+    assert topics.create_missing(settings, SHARDS) == [names.requests]
+
+
+def test_more_replicas_than_there_are_brokers(admin: AdminClient, settings: Settings) -> None:
+    delete(admin, settings.topics.ledger)
+    asked = settings.model_copy(update={"replication_factor": 30})
+    with pytest.raises(ConfigurationError) as refused:
+        topics.create_missing(asked, SHARDS)
+    assert "SAEC_REPLICATION_FACTOR, now 30" in str(refused.value)
+    assert "SAEC_SHARDS, now 3" in str(refused.value)
+    assert "--replication-factor 30" in str(refused.value)
+
+
+def test_a_broker_that_does_not_answer_in_time_is_tried_again(
+    admin: AdminClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete(admin, settings.topics.status)
+    late = KafkaError(KafkaError._TIMED_OUT)
+    made = clients.admin(settings)
+    names = {settings.topics.status}
+    monkeypatch.setattr(made, "create_topics", refusing(made, names, late))
+    monkeypatch.setattr(clients, "admin", lambda _: made)
+    with pytest.raises(BrokerUnavailableError, match="did not create 1 of 1"):
+        topics.create_missing(settings, SHARDS)

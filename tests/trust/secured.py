@@ -86,7 +86,7 @@ class Certificates:
 
 
 def broker_properties(certificates: Certificates, sasl_port: int, tls_port: int) -> dict[str, str]:
-    """Two listeners with TLS, one with SCRAM and one with client certificates; ACLs on."""
+    """Two listeners with TLS, one with passwords or tokens and one with certificates; ACLs on."""
     outside = {"SASL_SSL": sasl_port, "SSL": tls_port}
     offered = ",".join(f"{name}://{{host}}:{port}" for name, port in outside.items())
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -102,8 +102,12 @@ def broker_properties(certificates: Certificates, sasl_port: int, tls_port: int)
         "ssl.truststore.location": str(certificates.ca),
         "listener.name.ssl.ssl.client.auth": "required",
         "ssl.principal.mapping.rules": r"RULE:^.*?CN=([^,]+).*$/$1/",
-        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512,SCRAM-SHA-256,OAUTHBEARER",
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": login,
+        "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config": login,
+        # Kafka's own validator of tokens without a signature: good for tests alone.
+        "listener.name.sasl_ssl.oauthbearer.sasl.jaas.config": "org.apache.kafka.common.security"
+        '.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
     }

@@ -13,6 +13,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
+from saec.errors import ConfigurationError
+from saec.kafka import topics
 from saec.settings import Settings
 from saec.store import grants
 from tests.trust.conftest import url_of
@@ -135,6 +137,22 @@ def test_nobody_fences_another_kind_of_process(as_role: AsRole, role: str) -> No
         with pytest.raises(KafkaException) as denied:
             fencing.init_transactions(DEADLINE_S)
         assert denied.value.args[0].code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+
+
+def test_who_may_not_create_topics_is_told_what_to_create(
+    secured: Secured, as_role: AsRole
+) -> None:
+    """Managed brokers take topics only from their own console or command."""
+    elsewhere = as_role("requests").model_copy(update={"partitions": 3})
+    spec = topics.TopicSpec(f"{elsewhere.topic_prefix}new", 3, {"retention.ms": "1000"})
+    with pytest.raises(ConfigurationError) as refused:
+        topics.create(elsewhere, spec)
+    said = str(refused.value)
+    assert "TOPIC_AUTHORIZATION_FAILED" in said
+    assert (
+        f"kafka-topics.sh --create --topic {spec.name} --partitions 3 --config retention.ms=1000"
+    ) in said
+    assert "If a number is not allowed" not in said
 
 
 @pytest.mark.parametrize("role", ROLES)
