@@ -29,6 +29,7 @@ STOPS = {"ConfigurationError", "MembershipError"}
 HALTS = {"ContradictionError", "HaltError"}
 FAILS = {
     "BrokerUnavailableError",
+    "EndLostError",
     "GapError",
     "InDoubtError",
     "ReadOnlyError",

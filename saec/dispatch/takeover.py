@@ -8,10 +8,11 @@ import threading
 import uuid
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from saec.clock import Clock
-from saec.contracts.ledger import ShardTaken
+from saec.contracts.ledger import BatchCommitted, ShardTaken
 from saec.dispatch import claim
 from saec.dispatch.batch import Finished
 from saec.dispatch.emit import write_ledger
@@ -19,6 +20,7 @@ from saec.dispatch.errors import HaltError
 from saec.dispatch.resolve import ContradictionError, resolve
 from saec.errors import ConfigurationError
 from saec.kafka import stretches
+from saec.kafka.ends import Reach
 from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
 from saec.settings import Settings
@@ -100,6 +102,9 @@ class Takeover:
         entries = self.ledger.read(starts, attempt)  # 7
         read = {shard: owned[shard] for shard in entries}
         waiting |= dict.fromkeys(owned.keys() - read.keys(), Waiting(_SLOW, costly=True))
+        unseen = self._ends_unseen(producer, read, entries)
+        waiting |= unseen
+        read = {shard: mine for shard, mine in read.items() if shard not in unseen}
         settled = self._settle(me, read, attempt, entries, ends) if read else {}  # 8
         return Taken(settled, waiting, halted)
 
@@ -195,6 +200,29 @@ class Takeover:
         producer.commit()
         return attempt
 
+    def _ends_unseen(
+        self,
+        producer: TransactionalProducer,
+        owned: Mapping[int, Owned],
+        entries: Mapping[int, list[LedgerEntry]],
+    ) -> dict[int, Waiting]:
+        """The shards with a batch to apply whose messages might not be readable yet.
+
+        Only on brokers that may lose the end of a transaction: see `saec.kafka.ends`.
+        """
+        unapplied = [s for s, mine in owned.items() if _holds_batch_after(mine, entries[s])]
+        if not unapplied or not producer.may_lose_ends:
+            return {}
+        topics = self.settings.topics
+        with closing(Reach(self.settings)) as reach:
+            written = reach.written(reach.places([*topics.dispatch.values(), topics.status]))
+            unreached = reach.unreached(written, _SETTLE_WAIT_S, self.stop)
+        if not unreached:
+            return {}
+        topic, partition = min(unreached)
+        why = f"the end of a committed transaction has not reached {topic} partition {partition}"
+        return dict.fromkeys(unapplied, Waiting(why))
+
     def _settle(
         self,
         me: str,
@@ -245,6 +273,13 @@ def _unsettled(taken: Mapping[int, Owned], ends: Mapping[int, Ends]) -> dict[int
         if not found.settled:
             waiting[shard] = Waiting(_OPEN, found.committed if found.in_sync else None)
     return waiting
+
+
+def _holds_batch_after(mine: Owned, entries: Collection[LedgerEntry]) -> bool:
+    return any(
+        isinstance(entry.record, BatchCommitted) and entry.record.batch_no > mine.batch_no
+        for entry in entries
+    )
 
 
 def _check_reaches_answers(

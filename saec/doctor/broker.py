@@ -6,8 +6,6 @@ from saec.doctor.findings import Finding, error, or_fine, some, warning
 from saec.doctor.patient import Patient
 from saec.kafka.survey import TopicState
 
-# Apache Kafka speaks this since 4.3. A client sees nothing that tells 4.3.0 from 4.4.0 or later.
-_OF_4_3 = ("DescribeLogDirs", 5)
 _REPLICAS = 3
 _MORE = (
     f"In production use {_REPLICAS}: `kafka-reassign-partitions.sh`, and for new topics "
@@ -22,8 +20,7 @@ def version(patient: Patient) -> list[Finding]:
     if not versions:
         advice = "Look at the release that the brokers run: use 4.2.2, not 4.3.0, 4.3.1 or 4.4.0."
         return [warning(name, "no broker told which APIs it speaks", advice)]
-    api, least = _OF_4_3
-    new = [broker for broker, apis in versions.items() if apis.get(api, 0) >= least]
+    new = patient.survey.of_4_3()
     advice = (
         "Use 4.2.2. 4.3.0, 4.3.1 and 4.4.0 lose the end of a transaction on a partition without a "
         "leader (KAFKA-20734). A client cannot see which release it is: look at the brokers."

@@ -3,8 +3,6 @@
 Invariant: nothing is written, joined or committed; what may not be seen is an error, never nothing.
 """
 
-import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +23,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
 from saec.kafka.ledger import Ends
+from saec.kafka.versions import Versions
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
@@ -44,7 +43,6 @@ _PASSING = {
 }
 
 Place = tuple[str, int]
-_API = re.compile(r": (?:\w+://)?([^\s/]+:\d+)/\S+:\s+ApiKey (\w+) \(\d+\) Versions \d+\.\.(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +77,14 @@ class Survey:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._heard = _Heard()
-        # How else would a client see what its brokers are? It tells only its log.
-        logger = logging.Logger("saec.kafka.survey", logging.DEBUG)
-        logger.addHandler(self._heard)
+        self._heard = Versions()
         self._admin: AdminClient = clients.admin(
             settings,
-            **{"logger": logger, "debug": "feature", "enable.sparse.connections": False},
+            **{
+                "logger": self._heard.logger(),
+                "debug": "feature",
+                "enable.sparse.connections": False,
+            },
         )
 
     def api_versions(self) -> dict[str, dict[str, int]]:
@@ -94,8 +93,16 @@ class Survey:
         A client learns what a broker speaks, not which release it is.
         """
         brokers = len(self._cluster.brokers)
-        self._heard.wait_for(brokers, self._admin, _TIMEOUT_S)
+        never, waited_s = threading.Event(), 0.0
+        while len(self._heard.versions) < brokers and waited_s < _TIMEOUT_S:
+            self._admin.poll(0.05)  # it tells its log only when polled
+            never.wait(0.01)
+            waited_s += 0.06
         return self._heard.versions
+
+    def of_4_3(self) -> list[str]:
+        """The brokers that are Kafka 4.3 or later, of those that told."""
+        return self._heard.of_4_3()
 
     @cached_property
     def topics(self) -> dict[str, TopicState]:
@@ -174,31 +181,6 @@ class Survey:
             )
         )
         return {(tp.topic, tp.partition): info for tp, info in found.items()}
-
-
-class _Heard(logging.Handler):
-    """What the client says of its brokers, in its log."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.versions: dict[str, dict[str, int]] = {}
-        self.complaint: str | None = None
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take note of one line."""
-        text = record.getMessage()
-        if record.levelno >= logging.ERROR:
-            self.complaint = text.rpartition("]: ")[2].partition(" (after ")[0]
-        elif said := _API.search(text):
-            self.versions.setdefault(said[1], {})[said[2]] = int(said[3])
-
-    def wait_for(self, brokers: int, admin: AdminClient, timeout_s: float) -> None:
-        """Let the client tell what it has to, until it spoke of so many brokers."""
-        never, waited_s = threading.Event(), 0.0
-        while len(self.versions) < brokers and waited_s < timeout_s:
-            admin.poll(0.05)
-            never.wait(0.01)
-            waited_s += 0.06
 
 
 def _state(listed: Any, config: Mapping[str, Any]) -> TopicState:

@@ -4,6 +4,7 @@ Invariant: whatever goes wrong, in whatever call, is doubt; a producer in doubt 
 never used again, because after an error librdkafka's own words do not tell what happened.
 """
 
+import logging
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,7 +16,11 @@ from confluent_kafka import TopicPartition
 from saec.contracts.headers import CopiedHeaders
 from saec.errors import SaecError
 from saec.kafka import clients
+from saec.kafka.ends import Place, Reach
+from saec.kafka.versions import Versions
 from saec.settings import Settings
+
+_log = logging.getLogger("saec.kafka")
 
 _FULL_QUEUE_WAIT_S = 5.0
 _EXTRA_COMMIT_S = 5.0
@@ -28,8 +33,15 @@ class InDoubtError(SaecError):
     """A transaction may or may not have been committed."""
 
 
+class EndLostError(SaecError):
+    """A transaction was committed, but its end did not reach a partition that it wrote to."""
+
+
 class TransactionalProducer:
     """A producer with a transactional id of its own."""
+
+    _watching = False
+    _reach: Reach | None = None
 
     def __init__(
         self,
@@ -51,9 +63,15 @@ class TransactionalProducer:
         self._timeout_s = settings.transaction_timeout_s
         self._bound_s = self._timeout_s + _EXTRA_COMMIT_S
         self._hangs = False
+        self._versions = Versions(_log, debug="debug" in settings.kafka)
+        self._settings = settings
+        self._produced = self._delivered = 0
+        self._written: dict[Place, int] = {}
         self._producer = clients.producer(
             settings,
             **{
+                "logger": self._versions.logger(),
+                "debug": ",".join(filter(None, ["feature", settings.kafka.get("debug")])),
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": settings.transaction_timeout_s * 1000,
                 **({} if largest_bytes is None else _sizes(largest_bytes)),
@@ -65,8 +83,17 @@ class TransactionalProducer:
             self.discard()
             raise
 
+    @property
+    def may_lose_ends(self) -> bool:
+        """Whether a broker may lose the end of a transaction, as far as they told."""
+        self._doubtless(self._producer.poll, 0)  # it tells its log only when polled
+        return self._versions.may_lose_ends
+
     def begin(self) -> None:
         """Open a transaction."""
+        self._watching = self.may_lose_ends
+        self._produced = self._delivered = 0
+        self._written = {}
         self._doubtless(self._producer.begin_transaction)
 
     def produce(
@@ -80,6 +107,9 @@ class TransactionalProducer:
     ) -> None:
         """Queue one record of the open transaction."""
         kwargs: dict[str, Any] = {"headers": list(headers)}
+        if self._watching:
+            self._produced += 1
+            on_delivery = self._noting(on_delivery)
         if on_delivery is not None:
             kwargs["on_delivery"] = on_delivery
         try:
@@ -110,12 +140,52 @@ class TransactionalProducer:
 
         Raises:
             InDoubtError: it may have been committed, or not.
+            EndLostError: it was committed, but a partition does not know. This producer must write
+                nothing more: the end of its next transaction would decide over what hangs there.
         """
         self._doubtless(self._producer.commit_transaction, self._bound_s)
         self._producer.poll(0)
+        if self._watching:
+            self._see_the_end()
+
+    def _noting(self, on_delivery: Callable[[Any, Any], None] | None) -> Callable[[Any, Any], None]:
+        """Note where the record came to stand."""
+
+        def delivered(error: Any, message: Any) -> None:
+            self._delivered += 1
+            if error is None:
+                place = message.topic(), message.partition()
+                at = message.offset()  # a repeated delivery may not tell it
+                self._written[place] = max(self._written.get(place, at), at)
+            if on_delivery is not None:
+                on_delivery(error, message)
+
+        return delivered
+
+    def _see_the_end(self) -> None:
+        """Wait until readers may pass what was written, in every partition.
+
+        Raises:
+            InDoubtError, EndLostError: see `commit`.
+        """
+        for _ in range(int(self._timeout_s / _LISTEN_EVERY_S)):
+            if self._delivered >= self._produced:
+                break
+            self._producer.poll(_LISTEN_EVERY_S)
+        if self._delivered < self._produced or min(self._written.values(), default=0) < 0:
+            raise InDoubtError("the client did not say where the records of a transaction stand")
+        self._reach = self._reach or Reach(self._settings)
+        unreached = self._reach.unreached(self._written, self._timeout_s)
+        if unreached:
+            topic, partition = min(unreached)
+            raise EndLostError(
+                f"the end of a committed transaction did not reach {topic} partition {partition}"
+            )
 
     def discard(self) -> None:
         """Throw the producer away without waiting for anything."""
+        if self._reach is not None:
+            self._reach.close()
         if self._hangs:
             return  # closing it under a call would be worse: that call lets go of it, if ever
         with suppress(Exception):
