@@ -16,9 +16,10 @@ from saec.contracts.status import RequestStatus, Status
 from saec.dispatch.round import Worker
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.positions import StoredPositions
 from saec.ingest.requests import RequestIntake
 from saec.kafka import stretches
-from saec.recover.behind import refuse_behind_ledger
+from saec.recover.behind import refuse_behind
 from saec.recover.report import Report
 from saec.recover.run import recover
 from saec.settings import Settings
@@ -103,13 +104,16 @@ class Scene:
 
     def take_requests(self) -> None:
         """Have every request and cancel stored and answered."""
-        taker = RequestIntake(self.settings, self.engine, self.settings.shards)
-        self._take("requests", self.settings.topics.requests, taker)
+        check = partial(refuse_behind, self.settings, self.engine)
+        positions = StoredPositions(self.engine, self.settings.topics.requests, check)
+        taker = RequestIntake(self.settings, self.engine, self.settings.shards, positions)
+        self._take("requests", self.settings.topics.requests, taker, positions)
 
     def take_customers(self) -> None:
         """Have every customer stored."""
-        taker = CustomerIntake(self.settings, self.engine)
-        self._take("customers", self.settings.topics.customers, taker)
+        positions = StoredPositions(self.engine, self.settings.topics.customers)
+        taker = CustomerIntake(self.settings, self.engine, positions)
+        self._take("customers", self.settings.topics.customers, taker, positions)
 
     def dispatch(self, until: Callable[[], bool] | None = None) -> None:
         """Have everything that is due dispatched, and the worker leave."""
@@ -168,10 +172,8 @@ class Scene:
         """Every status of a request."""
         return [s for s in self.installed.statuses() if s.request_id == str(request_id)]
 
-    def _take(self, role: str, topic: str, taker: Any) -> None:
-        check = partial(refuse_behind_ledger, self.settings, self.engine)
-        checked = {"check": check} if role == "requests" else {}
-        intake = opener(self.settings, self.engine, role, topic, **checked)
+    def _take(self, role: str, topic: str, taker: Any, positions: StoredPositions) -> None:
+        intake = opener(self.settings, self.engine, role, topic, positions)
         loop = IngestLoop(intake, taker, SystemClock(), role)
         try:
             wait_until(lambda: loop.run_once() == 0 and self._is_read(role, topic))
