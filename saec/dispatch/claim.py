@@ -11,8 +11,10 @@ from itertools import chain
 from saec.contracts.events import Channel, Lane
 from saec.dispatch.batch import Claim, Finished
 from saec.dispatch.errors import HaltError
+from saec.errors import StoreChangedError
 from saec.store import pending, shards
 from saec.store.engine import Connection, Engine, transaction
+from saec.store.ground import GroundWatch
 from saec.store.pending import Room, Run, SkipRow
 from saec.store.shards import Owned, UnexpectedBatchError
 
@@ -29,6 +31,7 @@ def claim_due(
     finished: Collection[Finished],
     batch_messages: int,
     beside_messages: int | None = None,
+    watch: GroundWatch | None = None,
 ) -> tuple[Claim | None, dict[int, Owned]]:
     """Apply `finished` and claim the next due slices of the shards `owned`.
 
@@ -38,17 +41,37 @@ def claim_due(
 
     Raises:
         ShardsLostError, UnexpectedBatchError: a shard is not as I know it.
+        StoreChangedError: the database is behind what `watch` saw of it.
         HaltError: the database lacks slices that were dispatched.
         StoreUnavailableError, StoreConflictError: unknown whether it was done.
     """
     with transaction(engine) as connection:
         shards.lock_mine(connection, me, owned)
+        if watch is not None:
+            watch.compare(connection)
         due_ms = pending.next_due_ms(connection, owned)  # before what is deleted stands in the way
         now_owned = {**owned, **settle(connection, owned, finished)}
         most = batch_messages, beside_messages or batch_messages
         chosen = _choose(connection, owned, due_ms, *most)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
+
+
+def confirm(engine: Engine, claim: Claim, watch: GroundWatch) -> None:
+    """See that a claim still stands, once its batch shows in the ledger and before it happens.
+
+    Whoever starts to answer cancels later than this sees the batch there, and waits for it.
+
+    Raises:
+        StoreChangedError: it does not, or the database is not what it was.
+        StoreUnavailableError: no answer.
+    """
+    with transaction(engine) as connection:
+        watch.compare(connection)
+        stands = pending.read_claims(connection, claim.batch_nos)
+    for shard, batch_no in claim.batch_nos.items():
+        if batch_no not in stands[shard]:
+            raise StoreChangedError(f"the claim of batch {batch_no} of shard {shard} is gone")
 
 
 def settle(

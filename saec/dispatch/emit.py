@@ -26,23 +26,30 @@ def emit(
     ledger_topic: str,
     owned: Mapping[int, Owned],
     batch: Composed,
+    confirm: Callable[[], None] = lambda: None,
 ) -> list[Finished]:
     """Produce and commit a batch; returns what is to be applied, a shard each.
+
+    `confirm` is asked once everybody can see in the ledger that the batch is open; what it raises
+    keeps the batch from happening.
 
     Raises:
         InDoubtError: it may have been committed, or not.
     """
     me = producer.transactional_id
+    opened: dict[int, int] = {}
     offsets: dict[int, int] = {}
     closings = [(part, _closing(part, me, owned, batch)) for part in batch.shards]
     producer.begin()
     for part, closing in closings:
         opening = BatchOpened(part.shard, part.batch_no, me, closing.epoch)
-        write_ledger(producer, ledger_topic, opening)
+        write_ledger(producer, ledger_topic, opening, opened)
     for record in batch.records:
         producer.produce(record.topic, record.value, record.key, record.headers)
     for _, closing in closings:
         write_ledger(producer, ledger_topic, closing, offsets)
+    producer.wait_until(lambda: len(opened) == len(closings))
+    confirm()
     producer.commit()
     return [_finished(part, offsets) for part in batch.shards]
 
@@ -69,8 +76,9 @@ def write_ledger(
 
 def _remember(offsets: dict[int, int], shard: int) -> Callable[[Any, Any], None]:
     def delivered(error: Any, message: Any) -> None:
-        if error is None and message.offset() >= 0:  # a repeated delivery may not tell it
-            offsets[shard] = message.offset()
+        # Below 0 where it failed, which the commit will tell, and where it is not known: a repeated
+        # delivery may not tell it.
+        offsets[shard] = -1 if error is not None else message.offset()
 
     return delivered
 
@@ -90,7 +98,7 @@ def _closing(
 
 
 def _finished(part: ShardBatch, offsets: Mapping[int, int]) -> Finished:
-    if part.shard not in offsets:
+    if offsets.get(part.shard, -1) < 0:
         raise InDoubtError(f"no delivery report for the ledger of shard {part.shard}")
     slices = [(slice_.request_id, slice_.slice_no) for slice_ in part.slices]
     next_offset = offsets[part.shard] + 1

@@ -13,7 +13,7 @@ import structlog
 from saec.clock import Clock
 from saec.dispatch.ahead import Ahead, Prepared
 from saec.dispatch.batch import Finished
-from saec.dispatch.claim import claim_due, give_up, settle
+from saec.dispatch.claim import claim_due, confirm, give_up, settle
 from saec.dispatch.compose import compose
 from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
@@ -29,6 +29,7 @@ from saec.outage import Outage
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
+from saec.store.ground import GroundWatch
 from saec.store.shards import Owned
 
 _CLAIM_AT_LEAST_EVERY_S = 1.0
@@ -44,14 +45,15 @@ class _Belief:
     """What this worker believes, under one producer."""
 
     producer: TransactionalProducer
+    watch: GroundWatch
     owned: dict[int, Owned] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
     ahead: Ahead | None = None
 
-    def handed_over(self) -> tuple[str, dict[int, Owned], list[Finished]]:
+    def handed_over(self) -> tuple[str, dict[int, Owned], list[Finished], GroundWatch]:
         """What preparing a batch needs, a copy; what is finished is its to apply then."""
         finished, self.finished = self.finished, []
-        return self.producer.transactional_id, dict(self.owned), finished
+        return self.producer.transactional_id, dict(self.owned), finished, self.watch
 
     def taken(self) -> Prepared | None:
         """The batch that was prepared ahead, once it is ready; None when there is none."""
@@ -166,14 +168,17 @@ class Worker:
             belief.ahead = Ahead(partial(self._prepare, *belief.handed_over()))
         topics, status_sent = self._settings.topics, self._settings.status_sent
         batch = compose(ready.snapshot, ready.claim, topics, status_sent=status_sent)
-        belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch)
+        stands = partial(confirm, self._engine, ready.claim, belief.watch)
+        belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch, stands)
         self._pace.took(self._now_s() - began_s, ready.claim.messages)
         _log.debug("dispatched", records=len(batch.records), ahead=belief.ahead is not None)
 
-    def _prepare(self, me: str, owned: dict[int, Owned], finished: list[Finished]) -> Prepared:
+    def _prepare(
+        self, me: str, owned: dict[int, Owned], finished: list[Finished], watch: GroundWatch
+    ) -> Prepared:
         """Apply what is finished and claim, read."""
         room = self._pace.messages, self._pace.beside
-        claim, owned = claim_due(self._engine, me, owned, finished, *room)
+        claim, owned = claim_due(self._engine, me, owned, finished, *room, watch)
         if claim is None:
             return Prepared(owned)
         return Prepared(owned, claim, read_claimed(self._engine, me, owned, claim))
@@ -193,7 +198,8 @@ class Worker:
     def _believe(self) -> _Belief:
         """What I believe; after a doubt nothing, under a producer that nobody knows yet."""
         if self._belief is None:
-            self._belief = _Belief(TransactionalProducer(self._settings, "dispatch"))
+            producer = TransactionalProducer(self._settings, "dispatch")
+            self._belief = _Belief(producer, self._takeover.watch())
         return self._belief
 
     def _take_over(self, belief: _Belief) -> None:
@@ -202,7 +208,8 @@ class Worker:
         wanted = self._membership.assigned - belief.owned.keys() - self._suspended.out()
         if not wanted:
             return
-        taken = self._takeover.run(belief.producer, wanted, patient=not belief.owned)
+        patient = not belief.owned
+        taken = self._takeover.run(belief.producer, wanted, patient=patient, watch=belief.watch)
         belief.owned |= taken.owned
         self._claimed_at_s = 0.0
         if taken.owned:

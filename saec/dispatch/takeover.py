@@ -26,7 +26,7 @@ from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
-from saec.store.positions import read_positions
+from saec.store.ground import GroundWatch
 from saec.store.shards import Owned, Seen
 
 _SETTLE_WAIT_S = 1.0
@@ -74,18 +74,24 @@ class Takeover:
     stop: threading.Event
 
     def run(
-        self, producer: TransactionalProducer, wanted: Collection[int], *, patient: bool = True
+        self,
+        producer: TransactionalProducer,
+        wanted: Collection[int],
+        *,
+        patient: bool = True,
+        watch: GroundWatch | None = None,
     ) -> Taken:
         """Take `wanted` over. The producer is initialised and has nothing open or in doubt (1).
 
-        Waits for transactions that are just ending if `patient`.
+        Waits for transactions that are just ending if `patient`. `watch` begins with what is seen
+        of the database before anything is done with it.
 
         Raises:
             HaltError: ledger and PostgreSQL contradict each other.
             SaecError: unknown how far it got; take over again.
         """
         me = producer.transactional_id
-        seen, halted = self._look(wanted)  # 2
+        seen, halted = self._look(wanted, watch or self.watch())  # 2
         fenced, waiting = self._fenced(seen, me)  # 3
         with transaction(self.engine) as connection:
             taken = shards.compare_and_set(connection, me, fenced)  # 4
@@ -108,18 +114,24 @@ class Takeover:
         settled = self._settle(me, read, attempt, entries, ends) if read else {}  # 8
         return Taken(settled, waiting, halted)
 
-    def _look(self, wanted: Collection[int]) -> tuple[dict[int, Seen], dict[int, str]]:
+    def watch(self) -> GroundWatch:
+        """What notices that the database went back."""
+        return GroundWatch(self._sources.values())
+
+    def _look(
+        self, wanted: Collection[int], watch: GroundWatch
+    ) -> tuple[dict[int, Seen], dict[int, str]]:
         """Owner and epoch of what may be taken over, and why the rest may not."""
         # First: ingest stores before it answers.
         with ThreadPoolExecutor() as both:  # each has to find a coordinator
             found = both.map(self._answered, self._sources.keys(), self._sources.values())
             answered = dict(zip(self._sources, found, strict=True))
         with transaction(self.engine) as connection:
-            saved = {r: read_positions(connection, topic) for r, topic in self._sources.items()}
+            stands = watch.compare(connection)
             seen = shards.look(connection, wanted)
         _check_known(wanted, seen)
-        for role in self._sources:
-            _check_reaches_answers(role, wanted, saved[role], answered[role])
+        for role, topic in self._sources.items():
+            _check_reaches_answers(role, wanted, stands.of(topic), answered[role])
         halted = {shard: look.halted for shard, look in seen.items() if look.halted is not None}
         return {shard: look for shard, look in seen.items() if shard not in halted}, halted
 

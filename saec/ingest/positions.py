@@ -91,7 +91,7 @@ class StoredPositions:
         if self._database is None:  # nothing was read yet: what stands is what counts
             self._database = now.database
         if now.database != self._database:
-            raise StoreChangedError("the database was restored, or is another one after a failover")
+            raise StoreChangedError(ground.CHANGED)
         for partition in partitions:
             was = self._known.setdefault(partition, stands.get(partition, _NOWHERE))
             if stands.get(partition, _NOWHERE) != was:

@@ -6,6 +6,7 @@ never used again, because after an error librdkafka's own words do not tell what
 
 import logging
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
@@ -135,6 +136,18 @@ class TransactionalProducer:
             self._hangs = isinstance(error, _HangsError)
             raise InDoubtError(_describe(error)) from None
 
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait for what delivery reports make true.
+
+        Raises:
+            InDoubtError: it did not become true in time.
+        """
+        until_s = time.monotonic() + self._bound_s
+        while not done():
+            if time.monotonic() > until_s:
+                raise InDoubtError(f"Kafka: not delivered in {self._bound_s:.0f} s")
+            self._doubtless(self._producer.poll, _LISTEN_EVERY_S)
+
     def commit(self) -> None:
         """Commit the open transaction; when this returns, all of it is visible to readers.
 
@@ -171,7 +184,7 @@ class TransactionalProducer:
         for _ in range(int(self._timeout_s / _LISTEN_EVERY_S)):
             if self._delivered >= self._produced:
                 break
-            self._producer.poll(_LISTEN_EVERY_S)
+            self._doubtless(self._producer.poll, _LISTEN_EVERY_S)
         if self._delivered < self._produced or min(self._written.values(), default=0) < 0:
             raise InDoubtError("the client did not say where the records of a transaction stand")
         self._reach = self._reach or Reach(self._settings)

@@ -5,6 +5,7 @@ Invariant: whoever remembers a `Ground`, and is shown one that is not behind it,
 was committed before the first and is told of by it.
 """
 
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,6 +33,7 @@ _LOOK = f"""
     SELECT {_DATABASE}, i.recovering, p.topic, p.partition, p.next_offset, p.xmin::text::bigint
     FROM installation i LEFT JOIN positions p ON p.topic = ANY(%(topics)s)
 """
+CHANGED = "the database was restored, or is another one after a failover: it is looked at anew"
 _LOCK = """
     SELECT FROM positions WHERE topic = %(topic)s AND partition = ANY(%(partitions)s::int[])
     ORDER BY partition FOR NO KEY UPDATE
@@ -45,6 +47,10 @@ class Ground:
 
     database: str
     positions: Mapping[tuple[str, int], Position] = field(default_factory=dict)
+
+    def of(self, topic: str) -> dict[int, int]:
+        """The next offset of each partition of a topic."""
+        return {p: at.next_offset for (named, p), at in self.positions.items() if named == topic}
 
     def is_behind(self, before: "Ground") -> bool:
         """Whether something that `before` showed may be lost.
@@ -91,6 +97,7 @@ class GroundWatch:
     def __init__(self, topics: Iterable[str]) -> None:
         self._topics = list(topics)
         self._seen: Ground | None = None
+        self._one_at_a_time = threading.Lock()  # an older look must not meet a newer one
 
     def compare(self, connection: Connection) -> Ground:
         """Look, as the first statement of a transaction or later.
@@ -99,10 +106,11 @@ class GroundWatch:
             StoreChangedError: it is not what it was.
             ConfigurationError: a recovery is under way.
         """
-        now = look(connection, self._topics)
-        if self._seen is not None and now.is_behind(self._seen):
-            raise StoreChangedError("the database was restored, or is another one after a failover")
-        self._seen = now
+        with self._one_at_a_time:
+            now = look(connection, self._topics)
+            if self._seen is not None and now.is_behind(self._seen):
+                raise StoreChangedError(CHANGED)
+            self._seen = now
         return now
 
 

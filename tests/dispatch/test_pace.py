@@ -79,10 +79,10 @@ def test_commits_that_take_long_shrink_the_batches(
         installed.ask(lane="CAMPAIGN")
     sizes, emit = [], rounds.emit
 
-    def slow(producer: Any, ledger: str, owned: Any, batch: Any) -> Any:
+    def slow(producer: Any, ledger: str, owned: Any, batch: Any, stands: Any) -> Any:
         sizes.append(len(batch.records))
         threading.Event().wait(0.4)
-        return emit(producer, ledger, owned, batch)
+        return emit(producer, ledger, owned, batch, stands)
 
     monkeypatch.setattr(rounds, "emit", slow)
     drive(worker, until=lambda: installed.pending() == 0)
