@@ -37,6 +37,7 @@ class Reason(StrEnum):
     REQUEST_TOO_LARGE = "request_too_large"
     ID_TAKEN = "id_taken"
     OTHER_REQUESTER = "other_requester"
+    REQUESTER_MISMATCH = "requester_mismatch"
     # an address that is kept out of the registry
     INVALID_EMAIL = "invalid_email"
     INVALID_PHONE = "invalid_phone"

@@ -36,6 +36,21 @@ def _servers(value: str) -> str:
     return value
 
 
+_REQUESTER = re.compile(r"[a-zA-Z0-9._-]{1,60}", re.ASCII)
+
+
+def _requesters(value: str) -> str:
+    """Names that can end a topic, none of which looks like another one to Kafka."""
+    names = [name.strip() for name in value.split(",")] if value.strip() else []
+    alike = [name.replace(".", "_") for name in names]
+    if not all(map(_REQUESTER.fullmatch, names)) or len(set(alike)) < len(names):
+        raise PydanticCustomError(
+            "requesters",
+            "not different names of ASCII letters, digits, `.`, `_` and `-`, separated by commas",
+        )
+    return ",".join(names)
+
+
 TopicPrefix = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,150}$")]
 
 
@@ -64,6 +79,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Any librdkafka property, as JSON: `{"security.protocol": "SASL_SSL"}`.',
         repr=False,
+    )
+    requesters: Annotated[str, AfterValidator(_requesters)] = Field(
+        "",
+        description="Requesters that have a topic of their own, `saec.requests.<requester>`, "
+        "separated by commas; `consumers.requesters` forwards from there.",
     )
     shards: PositiveInt = Field(
         16, le=1024, description="Shards of dispatch, fixed by `saec init` at creation."
@@ -143,6 +163,12 @@ class Settings(BaseSettings):
     def topics(self) -> "Topics":
         """The names of this installation's topics."""
         return Topics(self.topic_prefix)
+
+    @property
+    def requester_topics(self) -> dict[str, str]:
+        """The topics that belong to one requester each: topic -> requester."""
+        names = self.requesters.split(",") if self.requesters else []
+        return {f"{self.topics.requests}.{name}": name for name in names}
 
     @property
     def most_copied_bytes(self) -> int:

@@ -22,7 +22,7 @@ from saec.contracts.events import (
     ScheduleRequested,
     canonical_uuid,
 )
-from saec.contracts.headers import ContentKind, RawHeaders, content_kind
+from saec.contracts.headers import ContentKind, RawHeaders, bound_requester, content_kind
 from saec.contracts.json_text import parse_object
 from saec.contracts.rejected import RejectedError
 from saec.contracts.wording import in_words
@@ -72,7 +72,15 @@ def decode_request(
 ) -> ScheduleRequested | CancelRequested:
     """The event in a record of the requests topic. Raises RejectedError, and nothing else."""
     name, fields = _read(value, headers, max_bytes, _REQUESTS)
-    return _request_of(name, fields)
+    event = _request_of(name, fields)
+    bound = bound_requester(headers)
+    if bound is not None and bound != event.requester.encode():
+        raise RejectedError(
+            Reason.REQUESTER_MISMATCH,
+            "requester: not the one whose topic the record was published to",
+            event.id,
+        )
+    return event
 
 
 def request_of_json(fields: dict[str, Any]) -> ScheduleRequested | CancelRequested:

@@ -10,6 +10,11 @@ from functools import lru_cache
 
 from saec.contracts.avro import MARKER
 
+REQUESTER = "saec-requester"
+"""Names the requester whose topic a record came from; `consumers.requesters` writes it."""
+OURS = "saec-"
+"""What the names of headers begin with that only SAEC's processes write."""
+
 Headers = list[tuple[str, bytes]]
 """What SAEC writes."""
 
@@ -61,6 +66,14 @@ def content_kind(headers: RawHeaders, value: bytes) -> ContentKind:
     if media_type in _AVRO_TYPES or value.startswith(MARKER):
         return ContentKind.AVRO
     return ContentKind.JSON
+
+
+def bound_requester(headers: RawHeaders) -> bytes | None:
+    """The requester that a record may name, if it may name only one; empty: none at all."""
+    found = [value for name, value in headers or () if name == REQUESTER]
+    if not found:
+        return None
+    return (found[0] or b"") if len(found) == 1 else b""
 
 
 def traceparent(headers: RawHeaders) -> str | None:

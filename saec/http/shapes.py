@@ -54,10 +54,10 @@ _OUT_OF_HTTP = frozenset(
         *(Reason.INVALID_AVRO, Reason.UNKNOWN_SCHEMA, Reason.KEY_MISMATCH),
         *(Reason.INVALID_EMAIL, Reason.INVALID_PHONE),
         *(Reason.EXPIRED, Reason.UNKNOWN_CUSTOMER, Reason.NO_ADDRESS, Reason.OPTED_OUT),
-        Reason.SEVERAL,
+        *(Reason.SEVERAL, Reason.REQUESTER_MISMATCH),
     }
 )
-"""Of Avro, of customer records, and of messages that could not go out."""
+"""Of topics of one requester, of Avro, of customer records, and of messages that could not go out."""
 REASONS = tuple(reason for reason in Reason if reason not in _OUT_OF_HTTP)
 """Why a request or a cancel may be refused."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from saec.contracts.events import Channel
+from saec.kafka.forward import ROLE
 from saec.kafka.survey import INTERNAL_TOPICS
 from saec.settings import Settings
 
@@ -61,9 +62,7 @@ def _rules(settings: Settings) -> Iterator[_Line]:
         yield role, "group", settings.group_id(role), ("Read",), False
         yield role, "transactional-id", f"{prefix}{role}.", ("Write",), True
     yield from _dispatch(settings)
-    yield "requester", "topic", names.requests, ("Write",), False
-    yield "requester", "topic", names.status, ("Read",), False
-    yield "requester", "group", settings.group_id("reader"), ("Describe",), False
+    yield from _requesters(settings)
     yield "http", "topic", prefix, ("Describe",), True
     yield "http", "topic", names.requests, ("Write",), False
     yield "http", "topic", names.status, ("Read",), False
@@ -86,6 +85,25 @@ def _rules(settings: Settings) -> Iterator[_Line]:
     yield "historian", "group", settings.group_id("reader"), ("Describe",), False
     # Up to where an audit can expect an answer.
     yield "historian", "group", settings.group_id("requests"), ("Describe",), False
+
+
+def _requesters(settings: Settings) -> Iterator[_Line]:
+    """Who schedules: everybody by the one topic, or each by a topic that binds its name."""
+    names = settings.topics
+    for topic, requester in settings.requester_topics.items():
+        yield ROLE, "topic", topic, ("Read",), False
+        yield f"requester-{requester}", "topic", topic, ("Write",), False
+        yield f"requester-{requester}", "topic", names.status, ("Read",), False
+        yield f"requester-{requester}", "group", settings.group_id("reader"), ("Describe",), False
+    if settings.requesters:
+        yield ROLE, "topic", settings.topic_prefix, ("Describe", "DescribeConfigs"), True
+        yield ROLE, "topic", names.requests, ("Write",), False
+        yield ROLE, "group", settings.group_id(ROLE), ("Read",), False
+        yield ROLE, "transactional-id", f"{settings.group_id(ROLE)}.", ("Write",), True
+        return
+    yield "requester", "topic", names.requests, ("Write",), False
+    yield "requester", "topic", names.status, ("Read",), False
+    yield "requester", "group", settings.group_id("reader"), ("Describe",), False
 
 
 def _dispatch(settings: Settings) -> Iterator[_Line]:

@@ -15,7 +15,7 @@ from saec.kafka import clients
 from saec.settings import Settings
 
 TIMEOUT_S = 5.0
-ROLES = ("requests", "customers", "dispatch")
+ROLES = ("requests", "customers", "dispatch", "requesters")
 
 
 def is_alive(settings: Settings, role: str) -> bool:

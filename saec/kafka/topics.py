@@ -24,6 +24,7 @@ _REJECTED_HEADROOM = 2
 # Whatever is accepted fits into it, whatever the cluster's default is; it is Kafka's own default.
 _LEAST_BYTES = 1_048_588
 COMPRESSION = "compression.type"
+_BINDING_BYTES = 10_000
 _REFUSED_SETTING = {
     KafkaError.INVALID_CONFIG,
     KafkaError.POLICY_VIOLATION,
@@ -88,6 +89,17 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
             | {"max.message.bytes": str(max(_LEAST_BYTES, size * _REJECTED_HEADROOM))},
         ),
         TopicSpec(names.ledger, shards, _kept(settings.ledger_retention_days) | roomy),
+        *(
+            TopicSpec(
+                name,
+                broad,
+                _kept(settings.status_retention_days)
+                | source
+                # What fits here fits into saec.requests, with the header that is added.
+                | {"max.message.bytes": str(size - _BINDING_BYTES)},
+            )
+            for name in settings.requester_topics
+        ),
     ]
 
 

@@ -24,6 +24,7 @@ TABLES = {
         # To lock a row one must be allowed to change something of it.
         "shards": "SELECT, UPDATE (halted)",
     },
+    "requesters": _EVERYBODY,
     "customers": _EVERYBODY
     | {"customers": "SELECT, INSERT, UPDATE", "positions": "SELECT, INSERT, UPDATE"},
     "dispatch": _EVERYBODY

@@ -245,7 +245,7 @@ def test_every_code_stands_under_the_status_of_some_operation() -> None:
     of_customers = {Reason.KEY_MISMATCH, Reason.INVALID_EMAIL, Reason.INVALID_PHONE}
     of_avro = {Reason.INVALID_AVRO, Reason.UNKNOWN_SCHEMA}
     assert found == {*Code, *Reason} - {
-        *(Code.METHOD_NOT_ALLOWED, Reason.SEVERAL),
+        *(Code.METHOD_NOT_ALLOWED, Reason.SEVERAL, Reason.REQUESTER_MISMATCH),
         *of_messages,
         *of_customers,
         *of_avro,

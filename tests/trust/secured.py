@@ -135,14 +135,19 @@ class Secured:
     passwords: dict[str, str] = field(default_factory=dict)
 
     def allow(self) -> None:
-        """Make every principal, with a password, and exactly the rules that `saec acls` prints."""
+        """Make every principal, with a password, and exactly the rules that `saec acls` prints.
+
+        Those that were made before keep theirs.
+        """
         admin = AdminClient({"bootstrap.servers": self.plain.bootstrap_servers})
         needed = rules(self.plain)
         scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-        self.passwords = {rule.role: secrets.token_urlsafe(16) for rule in needed}
+        roles = {rule.role for rule in needed} - self.passwords.keys()
+        made_now = {role: secrets.token_urlsafe(16) for role in roles}
+        self.passwords |= made_now
         users = [
             UserScramCredentialUpsertion(self.user(role), scram, password.encode())
-            for role, password in self.passwords.items()
+            for role, password in made_now.items()
         ]
         made = admin.alter_user_scram_credentials(users, request_timeout=CALL_TIMEOUT_S)
         for future in (*made.values(), *admin.create_acls(_bindings(needed)).values()):
@@ -192,6 +197,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "SAEC_KAFKA": json.dumps(settings.kafka),
         "SAEC_SHARDS": str(settings.shards),
         "SAEC_PARTITIONS": str(settings.partitions),
+        "SAEC_REQUESTERS": settings.requesters,
     }
 
 
