@@ -57,7 +57,7 @@ _OUT_OF_HTTP = frozenset(
         *(Reason.SEVERAL, Reason.REQUESTER_MISMATCH),
     }
 )
-"""Of topics of one requester, of Avro, of customer records, and of messages that could not go out."""
+"""Of own topics, of Avro, of customer records, and of messages that could not go out."""
 REASONS = tuple(reason for reason in Reason if reason not in _OUT_OF_HTTP)
 """Why a request or a cancel may be refused."""
 
