@@ -22,6 +22,8 @@ class Reason(StrEnum):
     UNKNOWN_SCHEMA = "unknown_schema"
     UNKNOWN_EVENT_TYPE = "unknown_event_type"
     VALUE_TOO_LARGE = "value_too_large"
+    UNREADABLE_RECORD = "unreadable_record"
+    NO_APPEND_TIME = "no_append_time"
     # the value was read, but is not a valid event
     INVALID_EVENT = "invalid_event"
     INVALID_ID = "invalid_id"

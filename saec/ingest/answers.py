@@ -11,12 +11,11 @@ from saec.contracts.rejected import RejectedError
 from saec.contracts.status import EVENT_TYPE, RequestStatus, Status, encode_status, late_id
 from saec.errors import Reason
 from saec.ingest.decide import Verdict
+from saec.kafka.incoming import weight
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings, Topics
 from saec.store.cancels import CancelRow
 
-# What Kafka writes for a header besides its name and value, at most: their lengths.
-_HEADER_BYTES = 10
 # librdkafka shows none of the headers of a record that has more than 100,000; ours come behind.
 _MOST_HEADERS = 99_000
 _NO_COUNTS: Mapping[str, int] = {}
@@ -97,7 +96,7 @@ def rejected_copy(
     A record that saec.rejected could not hold comes without them and without its key; where it
     stands in the source topic is in the headers.
     """
-    fits = _size(source) <= settings.most_copied_bytes
+    fits = not source.cut and weight(source) <= settings.most_copied_bytes
     reason = Reason.INVALID_EVENT if verdict.reason is None else verdict.reason
     return Outgoing(
         settings.topics.rejected,
@@ -118,14 +117,6 @@ def _foreign_headers(source: Incoming) -> Iterable[tuple[str, bytes | None]]:
     """The headers as they came, less what would pass for ours; none where they would hide ours."""
     kept = [header for header in source.headers or () if not header[0].startswith("saec-")]
     return kept if len(kept) <= _MOST_HEADERS else ()
-
-
-def _size(source: Incoming) -> int:
-    headers = sum(
-        len(name.encode()) + len(value or b"") + _HEADER_BYTES
-        for name, value in source.headers or ()
-    )
-    return len(source.key or b"") + len(source.value or b"") + headers
 
 
 def verdict_of(error: RejectedError) -> Verdict:

@@ -13,6 +13,7 @@ from saec.contracts.rejected import RejectedError
 from saec.errors import Reason
 from saec.ingest import addresses, answers
 from saec.ingest.positions import StoredPositions
+from saec.ingest.unfit import refuse_lost, refuse_unstamped
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store.customers import CustomerRow, upsert_customers
@@ -101,7 +102,10 @@ def row_of(source: Incoming, settings: Settings) -> CustomerRow:
 
 
 def _event(source: Incoming, settings: Settings) -> CustomerRegistered | CustomerErased:
-    return decode_customer(source.key, source.value, source.headers, settings.max_request_bytes)
+    refuse_lost(source)
+    event = decode_customer(source.key, source.value, source.headers, settings.max_request_bytes)
+    refuse_unstamped(source, customer_id=event.id)
+    return event
 
 
 def _row(source: Incoming, event: CustomerRegistered | CustomerErased) -> CustomerRow:

@@ -20,6 +20,7 @@ from saec.ingest.cancels import Cancelling, Decision, cancel_answers, decide_can
 from saec.ingest.decide import Limits, Verdict
 from saec.ingest.positions import StoredPositions
 from saec.ingest.slices import cut
+from saec.ingest.unfit import refuse_lost, refuse_unstamped
 from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store import cancels, requests
@@ -123,7 +124,9 @@ class RequestIntake:
 
     def _decode(self, source: Incoming) -> _Decoded:
         try:
+            refuse_lost(source)
             event = decode_request(source.value, source.headers, self._settings.max_request_bytes)
+            refuse_unstamped(source, request_id=event.id)
             if isinstance(event, CancelRequested):
                 return Cancelling(source, event)
             return self._schedule(source, event)

@@ -37,6 +37,17 @@ _QUEUE_MESSAGES = 100_000
 _QUEUE_KBYTES = 262_144
 _BATCH_BYTES = 1_000_000  # the client's own default
 
+# However well it was compressed: one answer of a broker is decompressed at a time, the next one is
+# fetched when all of it was taken, and it holds a megabyte, or one batch that is larger.
+_BOUNDED = {
+    "queued.min.messages": 1,
+    "queued.max.messages.kbytes": 1_024,
+    "fetch.max.bytes": 1_048_576,
+    "fetch.message.max.bytes": 1_048_576,
+    # How long the client pauses when its queue is not empty: by default a second.
+    "fetch.queue.backoff.ms": 2,
+}
+
 UNREADABLE: RawHeaders = ()
 """Headers that there are, but that the client cannot show."""
 
@@ -89,6 +100,7 @@ def consumer(settings: Settings, group_id: str, **overrides: Any) -> Consumer:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "isolation.level": "read_committed",
+            **_BOUNDED,
             **overrides,
         },
     )

@@ -5,7 +5,9 @@ offsets become visible together, after the caller stored the batch; a partition 
 the group and the store know it, or not at all.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,16 +16,18 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from saec.clock import SystemClock
 from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
-from saec.kafka import clients, standing
+from saec.kafka import clients, standing, unreadable
+from saec.kafka.incoming import Portion, incoming
 from saec.kafka.records import Incoming, Outgoing
 from saec.kafka.transaction import TransactionalProducer
 from saec.outage import Reminder
 from saec.settings import Settings
 
 _CALL_TIMEOUT_S = 30.0
-_CHUNK_RECORDS = 500
 _BATCH_BYTES = 16 * 1024 * 1024
-_LOG_APPEND_TIME = 2
+# A partition that stands so long where there is more is looked at: can it be read on?
+_STILL_S = 5.0
+_LOOK_S = 1.0
 
 _FIRST_WAIT_S = 0.5
 
@@ -73,6 +77,10 @@ class Intake:
         self._failure: Exception | None = None
         self._rebalances = 0
         self._gaps: dict[int, str] = {}
+        # Where each partition is read on, and since when it stands there while there is more.
+        self._next: dict[int, int] = {}
+        self._still: dict[int, tuple[int, int, float]] = {}
+        self._look_again_s = 0.0
         self._reminder = Reminder(SystemClock())
         self._producer = TransactionalProducer(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
@@ -83,9 +91,9 @@ class Intake:
                 "session.timeout.ms": 6000,
                 "heartbeat.interval.ms": 500,
                 "partition.assignment.strategy": "range",
-                "queued.max.messages.kbytes": 16_384,
                 "statistics.interval.ms": standing.EVERY_MS,
                 "stats_cb": standing.Standing(topic).heard,
+                "enable.partition.eof": True,
                 **static,
             },
         )
@@ -105,25 +113,22 @@ class Intake:
         first_s, more_s = (
             (0.0, 0.0) if ahead else (_FIRST_WAIT_S, self._settings.ingest_wait_ms / 1000)
         )
-        records = self._checked(self._consumer.consume(1, first_s))
+        portion = self._portion()
+        portion.add(self._checked(self._consumer.consume(1, first_s)))
         # The batch belongs to this membership; a newer one would let a zombie's answer pass.
         membership = self._consumer.consumer_group_metadata()
         rebalances = self._rebalances
-        size = sum(len(record.value or b"") for record in records)
-        full = size >= _BATCH_BYTES
-        while records and not full:
-            room = min(_CHUNK_RECORDS, self._settings.ingest_batch_records - len(records))
-            more = self._checked(self._consumer.consume(room, more_s)) if room else []
-            records += more
-            size += sum(len(record.value or b"") for record in more)
-            full = room == 0 or size >= _BATCH_BYTES
+        portion.add(self._stuck())
+        while portion.records and (room := portion.room):
+            more = self._consumer.consume(room, more_s)
+            portion.add(self._checked(more))
             if len(more) < room:
                 break
         if self._rebalances != rebalances:
             # Some of these are somebody else's by now, and all of them will be read again.
             self._seek_to_starts()
             return Batch((), full=False)
-        return Batch(records, full, membership, rebalances)
+        return Batch(portion.records, portion.room == 0, membership, rebalances)
 
     def holds(self, batch: Batch) -> bool:
         """Whether its partitions are held as when it was read; if not, it is read again."""
@@ -169,10 +174,64 @@ class Intake:
         self._producer.discard()
         self._consumer.close()
 
-    def _checked(self, messages: list[Any]) -> list[Incoming]:
+    def _portion(self) -> Portion:
+        chosen = self._settings
+        return Portion(
+            chosen.ingest_batch_records,
+            _BATCH_BYTES,
+            chosen.most_copied_bytes,
+            chosen.max_request_bytes,
+        )
+
+    def _checked(self, messages: list[Any]) -> Iterator[Incoming]:
         if self._failure is not None:
             raise self._failure
-        return [_incoming(message) for message in messages if not _is_error(message)]
+        for message in messages:
+            error = message.error()
+            if error is None:
+                record = incoming(message, stamped=True)
+                self._next[record.partition] = record.offset + 1
+                yield record
+            elif unreadable.is_unreadable(error):
+                start = max(message.offset(), self._next.get(message.partition(), 0))
+                yield from self._passed_over(self._place(message.partition(), start))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self._next[message.partition()] = message.offset()
+            else:
+                _refuse_lasting(message)
+
+    def _stuck(self) -> Iterator[Incoming]:
+        """What the client cannot read without saying so: now and then it is asked in a new way."""
+        now_s = time.monotonic()
+        if now_s < self._look_again_s:
+            return
+        self._look_again_s = now_s + _LOOK_S
+        for partition, at in dict(self._next).items():
+            place = self._place(partition, at)
+            end = self._consumer.get_watermark_offsets(_source(place), cached=True)[1]
+            if at >= end:
+                self._still.pop(partition, None)
+            elif self._still.get(partition, (-1, -1))[:2] != (at, end):
+                self._still[partition] = (at, end, now_s)
+            elif now_s - self._still[partition][2] >= _STILL_S:
+                self._still[partition] = (at, end, math.inf)  # once, as long as it stands so
+                yield from self._passed_over(place)
+
+    def _passed_over(self, place: unreadable.Place) -> Iterator[Incoming]:
+        """The offsets from here that cannot be read, as refused records; reading goes on behind."""
+        end = unreadable.end_of(place)
+        if end is None:
+            return
+        end = min(end, place.offset + self._settings.ingest_batch_records)
+        try:
+            self._consumer.seek(_source(place.at(end)))
+        except KafkaException as error:
+            raise _translated(error) from None
+        self._next[place.partition] = end
+        yield from unreadable.refused(place, end)
+
+    def _place(self, partition: int, offset: int) -> unreadable.Place:
+        return unreadable.Place(self._settings, self._role, self._topic, partition, offset)
 
     def _assign(self, consumer: Any, partitions: list[Any]) -> None:
         """Start each partition; a failure is raised by `read`, outside of the client's callback."""
@@ -185,6 +244,7 @@ class Intake:
 
     def _revoke(self, consumer: Any, _partitions: list[Any]) -> None:
         self._rebalances += 1
+        self._next = {}
         consumer.unassign()
 
     def _seek_to_starts(self) -> None:
@@ -219,6 +279,8 @@ class Intake:
             # stored but not yet answered would be passed over. The store first, as always.
             self._positions.save({source.partition: source.offset for source in new})
             consumer.commit(offsets=new, asynchronous=False)
+        self._next = {source.partition: source.offset for source in starts}
+        self._still = {}
         return starts
 
     def _tell_gaps(self) -> None:
@@ -253,11 +315,9 @@ def start_offset(name: str, group: int | None, saved: int | None, oldest: int) -
     return start
 
 
-def _is_error(message: Any) -> bool:
-    """True for what is no record. Errors the client recovers from by itself are passed over."""
+def _refuse_lasting(message: Any) -> None:
+    """Errors that the client recovers from by itself are passed over."""
     error = message.error()
-    if error is None:
-        return False
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
         raise ConfigurationError(f"{message.topic()}: {error.str()}; was the topic recreated?")
     if error.fatal():
@@ -267,25 +327,10 @@ def _is_error(message: Any) -> bool:
         )
     if not error.retriable():
         raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
-    return True
 
 
-def _incoming(message: Any) -> Incoming:
-    kind, appended_at_ms = message.timestamp()
-    if kind != _LOG_APPEND_TIME:
-        raise ConfigurationError(
-            f"{message.topic()} must have message.timestamp.type=LogAppendTime, since verdicts "
-            "depend on the append time: alter the topic, or let `saec init` create it"
-        )
-    return Incoming(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        appended_at_ms,
-        message.key(),
-        message.value(),
-        clients.headers_of(message),
-    )
+def _source(place: unreadable.Place) -> TopicPartition:
+    return TopicPartition(place.topic, place.partition, place.offset)
 
 
 def _translated(error: Exception) -> Exception:

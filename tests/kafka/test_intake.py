@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 import structlog
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
 
 from saec.clock import SystemClock
 from saec.contracts.status import Status, decode_status
@@ -195,20 +195,6 @@ def test_the_first_start_is_written_down_before_anything_is_read(installation: S
         for record in batch:
             first.setdefault(record.partition, record.offset)
         assert first.items() <= oldest.items()
-    finally:
-        intake.close()
-
-
-def test_a_topic_without_append_times_is_refused(installation: Settings) -> None:
-    topic = f"{installation.topic_prefix}plain"
-    plain = NewTopic(topic, 2, 1, config={"message.timestamp.type": "CreateTime"})
-    admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers})
-    admin.create_topics([plain])[topic].result(TIMEOUT_S)
-    publish(installation, 1, topic)
-    intake = Intake(installation, ROLE, topic, Watched(installation))
-    try:
-        with pytest.raises(ConfigurationError, match=r"message\.timestamp\.type=LogAppendTime"):
-            until(lambda: intake.read().records)
     finally:
         intake.close()
 
