@@ -57,7 +57,7 @@ PAGES = sorted(
 OTHER_VARIABLES = {
     *("SAEC_CACHE_DIR", "SAEC_MAVEN_URL"),
     *("SAEC_HTTP_URL", "SAEC_API_KEY"),
-    *("SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN", "SAEC_TEST_EXAMPLES"),
+    *("SAEC_TEST_BOOTSTRAP", "SAEC_TEST_DSN", "SAEC_TEST_FOREIGN", "SAEC_TEST_EXAMPLES"),
 }
 
 per_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
