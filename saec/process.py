@@ -17,7 +17,7 @@ from typing import Protocol
 
 import structlog
 
-from saec import installation
+from saec import encryption, installation
 from saec.clock import Clock, SystemClock
 from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
 from saec.kafka.watch import BrokerWatch
@@ -76,6 +76,8 @@ def run(role: str, make: Callable[[Parts], Loop]) -> int:
         settings = load_settings()
         configure_logs(role, settings.log_level, settings.instance)
         engine = open_engine(settings.database_url, application=f"saec-{role}")
+        for one in encryption.exposed(settings):
+            _log.warning("traffic can be read by others", what=one.what, advice=one.advice)
         try:
             _run(settings, engine, make, stopping, loops)
         finally:

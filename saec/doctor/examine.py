@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from saec.clock import Clock, SystemClock
-from saec.doctor import broker, clocks, progress, store, topics
+from saec.doctor import broker, clocks, encryption, progress, store, topics
 from saec.doctor.findings import Finding, Level, error
 from saec.doctor.patient import Patient
 from saec.errors import (
@@ -27,6 +27,7 @@ Check = Callable[[Patient], list[Finding]]
 # By name, and by what they need: Kafka alone, the database alone, both.
 KAFKA: dict[str, Check] = {
     "broker_version": broker.version,
+    "kafka_encryption": encryption.kafka,
     "replication": broker.replication,
     "append_time": topics.append_time,
     "topic_settings": topics.settings,
@@ -35,7 +36,10 @@ KAFKA: dict[str, Check] = {
     "customers_lag": progress.customers_lag,
     "hanging_transactions": progress.hanging_transactions,
 }
-STORE: dict[str, Check] = {"local_clock": clocks.local}
+STORE: dict[str, Check] = {
+    "local_clock": clocks.local,
+    "postgresql_encryption": encryption.postgresql,
+}
 BOTH: dict[str, Check] = {
     "topics": topics.presence,
     "broker_clock": clocks.broker,
