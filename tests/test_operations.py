@@ -25,7 +25,7 @@ COMMAND_MODULES = {
     "kafka/acls.py",
 }
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-STOPS = {"ConfigurationError", "MembershipError"}
+STOPS = {"ConfigurationError", "LostRecordsError", "MembershipError"}
 HALTS = {"ContradictionError", "HaltError"}
 FAILS = {
     "BrokerUnavailableError",
@@ -33,6 +33,7 @@ FAILS = {
     "GapError",
     "InDoubtError",
     "ReadOnlyError",
+    "StoreChangedError",
     "StoreUnavailableError",
     "UnexpectedBatchError",
     "_HangsError",
@@ -44,6 +45,7 @@ ADVICE = (
     "since ",
     "alter ",
     "set ",
+    "stop ",
     "upgrade ",
     "with ",
     "or ",

@@ -113,7 +113,7 @@ def apply(
     their number was changed; the caller is alone. Returns the shards that moved.
 
     Raises:
-        HaltError: a slice to delete is not there.
+        HaltError: a slice to delete is not there, or the ledger lost records.
     """
     if not finished:
         return {}
@@ -124,6 +124,12 @@ def apply(
         before = moved[batch.shard]
         if batch.batch_no != before.batch_no + 1:
             raise HaltError({batch.shard: f"batch {batch.batch_no} follows {before.batch_no}"})
+        if batch.next_offset <= before.ledger_offset:
+            why = (
+                f"batch {batch.batch_no} stands at offset {batch.next_offset - 1} of a ledger that "
+                f"was applied up to {before.ledger_offset}: the ledger lost records"
+            )
+            raise HaltError({batch.shard: why})
         moved[batch.shard] = Owned(before.epoch, batch.batch_no, batch.next_offset)
     moved = {batch.shard: moved[batch.shard] for batch in finished}
     shards.advance(connection, moved)

@@ -71,6 +71,10 @@ class StoredPositions:
             self._database, self._known = None, {}  # it is not known what stands: `read` tells
             raise
 
+    def is_passed(self, partition: int, offset: int) -> bool:
+        """Whether what stands there was taken before the batch in hand."""
+        return offset < self._known.get(partition, _NOWHERE).next_offset
+
     def moved(self, positions: Mapping[int, Position]) -> None:
         """Take note of what the transaction that is open has written."""
         self._known |= positions

@@ -15,6 +15,7 @@ from saec.contracts.dispatch import encode_message
 from saec.contracts.events import CancelRequested, ScheduleRequested, channels_to_bits
 from saec.contracts.rejected import RejectedError
 from saec.contracts.status import Status
+from saec.errors import LostRecordsError
 from saec.ingest import answers, decide
 from saec.ingest.cancels import Cancelling, Decision, cancel_answers, decide_cancels
 from saec.ingest.decide import Limits, Verdict
@@ -92,6 +93,7 @@ class RequestIntake:
         Raises:
             StoreUnavailableError, StoreConflictError: unknown whether it was stored; take it again.
             StoreChangedError: the database is not the one that the batch began with.
+            LostRecordsError: the topic lost records, and has others in their place.
         """
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
@@ -100,6 +102,7 @@ class RequestIntake:
         parts = _by_size(schedules)
         for part in parts:
             with self._positions.transaction(next_offsets) as connection:
+                self._refuse_lost(connection, part)
                 verdicts += self._store(connection, part)
                 if part is parts[-1] and not stops:
                     self._save(connection, next_offsets)
@@ -107,6 +110,7 @@ class RequestIntake:
         if stops:
             # Apart from the COPY above: the locks that dispatch waits for are held briefly.
             with self._positions.transaction(next_offsets) as connection:
+                self._refuse_lost(connection, stops)
                 decisions = decide_cancels(connection, stops, self._shards)
                 self._save(connection, next_offsets)
         return [
@@ -118,6 +122,31 @@ class RequestIntake:
     def confirm(self, next_offsets: Mapping[int, int]) -> None:
         """See that what was stored up to these offsets still stands: see `StoredPositions`."""
         self._positions.confirm(next_offsets)
+
+    def _refuse_lost(
+        self, connection: Connection, records: Sequence[_Schedule | Cancelling]
+    ) -> None:
+        """Refuse what stands where something else was taken: the topic was cut, and grew again."""
+        passed = [
+            one
+            for one in records
+            if self._positions.is_passed(one.source.partition, one.source.offset)
+        ]
+        if not passed:
+            return
+        held = cancels.held_by_others(connection, _places(passed))
+        acceptable = [one for one in passed if isinstance(one, _Schedule) and one.refused is None]
+        stored = requests.read_requests(connection, {one.event.id for one in acceptable})
+        # Were they accepted when they were passed, they would be there.
+        if new := [one for one in acceptable if one.event.id not in stored]:
+            held += requests.held_by_others(connection, _places(new))
+        if held:
+            partition, offset = min(held)
+            raise LostRecordsError(
+                f"{self._topics.requests} lost records: at offset {offset} of partition "
+                f"{partition} stands another record than the one that was taken from there; see "
+                "docs/operations.md, Lost records"
+            )
 
     def _save(self, connection: Connection, next_offsets: Mapping[int, int]) -> None:
         self._positions.moved(save_positions(connection, self._topics.requests, next_offsets))
@@ -195,6 +224,10 @@ class RequestIntake:
             verdict = answers.verdict_of(one.error)
             yield answers.request_status(self._topics, one.source, one.error.request_id, verdict)
             yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
+
+
+def _places(records: Iterable[_Schedule | Cancelling]) -> list[tuple[int, int, UUID]]:
+    return [(one.source.partition, one.source.offset, one.event.id) for one in records]
 
 
 def _by_size(schedules: Sequence[_Schedule]) -> list[list[_Schedule]]:

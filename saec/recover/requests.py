@@ -44,10 +44,15 @@ def sort(settings: Settings, batch: Sequence[Incoming]) -> Sorted:
     return found
 
 
+_MANY = 10_000
+_FOUND = {Status.CANCELLED, Status.TOO_LATE}
+
+
 class RequestReplay:
     """Feeds ingest with requests of which it is known what they were answered.
 
-    `undecided` counts those of which it is not known any more: they are decided anew.
+    `undecided` counts those of which it is not known any more: they are decided anew. `cancelled`
+    are requests that a cancel was answered to have found.
     """
 
     def __init__(self, settings: Settings, engine: Engine, shard_count: int, given: Given) -> None:
@@ -56,6 +61,7 @@ class RequestReplay:
         self._intake = RequestIntake(settings, engine, shard_count)
         self._given = given
         self.undecided = 0
+        self.cancelled: set[UUID] = set()
 
     def accepted(self, batch: Sequence[Incoming]) -> list[tuple[ScheduleRequested, Incoming]]:
         """Those that were accepted, and those of which the answer is not kept any more.
@@ -65,6 +71,9 @@ class RequestReplay:
         """
         found = sort(self._settings, batch)
         self._check_readable(batch, found)
+        self.cancelled |= {
+            stop.event.id for stop in found.stops if self._given.status(stop.source) in _FOUND
+        }
         given = [(self._given.status(source), event, source) for event, source in found.schedules]
         self.undecided += sum(status is None for status, _, _ in given)
         return [
@@ -82,6 +91,9 @@ class RequestReplay:
         sources = [source for _, source in wanted]
         said = self._intake.take(sources, {}) if sources else []
         self._check(sources, said)
+        if len(self.cancelled) > _MANY:
+            with transaction(self._engine) as connection:
+                self.cancelled -= known_requests(connection, self.cancelled)
         return new
 
     def count(self, batch: Sequence[Incoming]) -> int:

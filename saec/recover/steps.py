@@ -5,6 +5,7 @@ Invariant: each step may be done again, and answers nothing.
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 
 from saec.clock import Clock
 from saec.ingest.customers import CustomerIntake
@@ -76,11 +77,11 @@ class Steps:
     def _store_ahead(
         self, intake: RequestReplay, requests: Source, ledger: Mapping[int, Stretch]
     ) -> None:
-        """Store what was dispatched before it was answered: it stands behind what was answered."""
+        """Store what was dispatched or cancelled before it was answered: it stands behind that."""
         with transaction(self._engine) as connection:
             rows = {row.shard: row for row in recovery.read_shard_rows(connection)}
         missing = set()
-        for named in scan(self._settings, rows, ledger, {}):
+        for named in chain([intake.cancelled], scan(self._settings, rows, ledger, {})):
             with transaction(self._engine) as connection:
                 missing |= named - recovery.known_requests(connection, named)
         self.report.ahead = len(missing)

@@ -6,7 +6,7 @@ and a cancel that are stored at the same moment do not miss each other: whoever 
 one holds a lock until its commit, a request a shared one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from saec.store.copying import copy_rows
 from saec.store.engine import count, rows
+from saec.store.requests import by_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,14 @@ _HOLD = f"""
     RETURNING {", ".join(f"cancels.{name}" for name in _COLUMNS)}
 """
 
+_HELD = """
+    SELECT partition, place
+    FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(ids)s::uuid[])
+         read(partition, place, id)
+    JOIN cancels c ON (c.source_partition, c.source_offset) = (partition, place)
+    WHERE c.request_id <> read.id
+"""
+
 _LATE = f"""
     SELECT {", ".join(_COLUMNS)} FROM cancels WHERE request_id = ANY(%(ids)s::uuid[]) AND late
 """
@@ -126,6 +135,13 @@ def stop_slices(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Stopp
     """Delete the slices of these requests that no claim names; the caller holds the shard locks."""
     found = rows(connection, _STOP, ids=[str(request_id) for request_id in ids])
     return {UUID(str(row[0])): Stopped(row[1], row[2]) for row in found}
+
+
+def held_by_others(
+    connection: Connection, places: Collection[tuple[int, int, UUID]]
+) -> list[tuple[int, int]]:
+    """Of these partitions, offsets and requests: where a cancel of another request was read."""
+    return [tuple(row) for row in rows(connection, _HELD, **by_column(places))]
 
 
 def insert_answers(connection: Connection, answers: Sequence[CancelRow]) -> None:

@@ -3,9 +3,9 @@
 Invariant: the first content stored under an id stays; a row is never updated.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -79,6 +79,15 @@ _STORED = """
 """
 
 
+_HELD = """
+    SELECT partition, place
+    FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(ids)s::uuid[])
+         read(partition, place, id)
+    JOIN requests r ON (r.source_partition, r.source_offset) = (partition, place)
+    WHERE r.request_id <> read.id
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRequest:
     """What an answer depends on, of a request that is stored."""
@@ -103,6 +112,25 @@ def insert_requests(connection: Connection, arriving: Sequence[RequestRow]) -> s
 def insert_slices(connection: Connection, slices: Iterable[SliceRow]) -> None:
     """Append slices to `pending`, in this order."""
     copy_rows(connection, "pending", _SLICE_COLUMNS, slices)
+
+
+def held_by_others(
+    connection: Connection, places: Collection[tuple[int, int, UUID]]
+) -> list[tuple[int, int]]:
+    """Of these partitions, offsets and requests: where another request was read.
+
+    Reads all of `requests`: for when something is wrong.
+    """
+    return [tuple(row) for row in rows(connection, _HELD, **by_column(places))]
+
+
+def by_column(places: Collection[tuple[int, int, UUID]]) -> dict[str, list[Any]]:
+    """Partitions, offsets and requests as a statement's parameters."""
+    return {
+        "partitions": [partition for partition, _, _ in places],
+        "offsets": [offset for _, offset, _ in places],
+        "ids": [str(request_id) for _, _, request_id in places],
+    }
 
 
 def read_requests(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:

@@ -40,7 +40,7 @@ def chosen(installed: Installed, found: Claim | None) -> list[uuid.UUID]:
 
 
 def finished(
-    installed: Installed, found: Claim, next_offset: int = 50, *, own: bool = True
+    installed: Installed, found: Claim, next_offset: int | None = None, *, own: bool = True
 ) -> tuple[Finished, ...]:
     """The batches of a claim as if the ledger held them: my own, or known from there only."""
     slices: dict[int, list[tuple[uuid.UUID, int]]] = {}
@@ -48,7 +48,12 @@ def finished(
         slices.setdefault(slice_.shard, []).append((slice_.request_id, slice_.slice_no))
     return tuple(
         Finished(
-            shard, number, slices[shard], [], next_offset, found.runs_of(shard) if own else None
+            shard,
+            number,
+            slices[shard],
+            [],
+            49 + number if next_offset is None else next_offset,
+            found.runs_of(shard) if own else None,
         )
         for shard, number in found.batch_nos.items()
     )
@@ -323,3 +328,22 @@ def make_slices(installed: Installed) -> Callable[[int], uuid.UUID]:
         return installed.ask(customers=("ana", "bia", "caio")[:count])
 
     return make
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_batch_before_what_was_applied_halts_since_the_ledger_lost_records(
+    installed: Installed, owned: dict[int, Owned], *, own: bool
+) -> None:
+    """Cut by an unclean election, and grown again: unseen, lost batches were found much later."""
+    installed.ask(shard=0)
+    installed.execute("UPDATE shards SET ledger_offset = 1000")
+    known = {s: Owned(mine.epoch, mine.batch_no, 1_000) for s, mine in owned.items()}
+    found, known = claim(installed, known)
+    assert found is not None
+    for next_offset in (41, 1_000):
+        batches = finished(installed, found, next_offset, own=own)
+        with pytest.raises(HaltError, match="the ledger lost records"):
+            claim(installed, known, batches)
+    assert installed.batch_nos()[0] == 0
+    _, known = claim(installed, known, finished(installed, found, 1_001, own=own))
+    assert known[0].ledger_offset == 1_001

@@ -97,10 +97,12 @@ class Scene:
         self.publish(self.settings.topics.requests, value, str(request_id), partition)
         return request_id
 
-    def cancel(self, request_id: uuid.UUID, requester: str = "tests") -> None:
+    def cancel(
+        self, request_id: uuid.UUID, requester: str = "tests", partition: int | None = None
+    ) -> None:
         """Publish a cancel."""
         value = {"type": "saec.v1.CancelRequested", "id": str(request_id), "requester": requester}
-        self.publish(self.settings.topics.requests, value, str(request_id))
+        self.publish(self.settings.topics.requests, value, str(request_id), partition)
 
     def take_requests(self) -> None:
         """Have every request and cancel stored and answered."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from saec.clock import SystemClock
 from saec.contracts.status import Status
@@ -212,3 +213,33 @@ def test_a_zombie_that_is_storing_when_a_recovery_begins_is_waited_for(
             assert one.installed.sql("SELECT epoch FROM shards") == epochs
         recovering.result()
     assert one.installed.sql("SELECT epoch FROM shards") != epochs
+
+
+def test_a_cancel_that_was_answered_before_its_request_keeps_its_effect(
+    make_scene: Callable[..., Scene],
+) -> None:
+    """The request was stored, and a cancel in another partition stopped it and was answered."""
+    scene = make_scene(shards=1, partitions=2)
+    scene.take_requests()
+    scene.back_up()
+    asked = scene.ask(partition=0)
+    scene.take_requests()
+    scene.cancel(asked, partition=1)
+    scene.take_requests()
+    assert scene.answers(asked) == [Status.ACCEPTED, Status.CANCELLED]
+    topic = scene.settings.topics.requests
+    group = Consumer(
+        {
+            "bootstrap.servers": scene.settings.bootstrap_servers,
+            "group.id": scene.settings.group_id("requests"),
+        }
+    )
+    # As if the answer to the request had not been committed yet.
+    group.commit(offsets=[TopicPartition(topic, 0, 0)], asynchronous=False)
+    group.close()
+    scene.restore()
+    report = scene.recover()
+    assert (report.requests, report.ahead, report.cancels, report.halted) == (0, 1, 1, {})
+    scene.take_requests()
+    scene.dispatch()
+    assert scene.sent() == {}
