@@ -14,6 +14,7 @@ from typing import Any
 
 from faults.protocol.apart import ApartScope
 from faults.protocol.ingest import IngestScope
+from faults.protocol.lost_ends import LostEndsScope
 from faults.protocol.mutations import MUTATIONS, SCOPES, AnyScope, Mutation, model
 from faults.protocol.search import Found, search
 from faults.protocol.sources import SourcesScope
@@ -152,6 +153,8 @@ def bounds(scope: AnyScope) -> str:
             f"2 consumers, 1 partition, {scope.records} records, batches of {scope.batch}, "
             f"{scope.faults} faults"
         )
+    if isinstance(scope, LostEndsScope):
+        return f"{scope.batches} batches, {scope.faults} faults"
     if isinstance(scope, ApartScope):
         cancels, faults = _count(len(scope.after), "cancel"), _count(scope.faults, "fault")
         return f"2 consumers of each of 2 partitions, 1 request, {cancels}, {faults}"

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from faults.protocol.apart import Apart, ApartScope
 from faults.protocol.dispatch import Dispatch
 from faults.protocol.ingest import Ingest, IngestScope
+from faults.protocol.lost_ends import LostEnds, LostEndsScope
 from faults.protocol.scope import Scope
 from faults.protocol.sources import Sources, SourcesScope
 
-AnyScope = Scope | IngestScope | SourcesScope | ApartScope
+AnyScope = Scope | IngestScope | SourcesScope | ApartScope | LostEndsScope
+AnyModel = Dispatch | Ingest | Sources | Apart | LostEnds
 
 # a and b in shard 0, c in shard 1; b may be stored late; one cancel of a.
 ONE_SHARD = Scope("one shard", (0, 0), (0b01,), faults=3, late=0b10)
@@ -34,6 +36,8 @@ HANGS = SourcesScope("tables put back, one hangs", ((1, -1),), faults=2, restore
 # A request in one partition, cancels in another; the first of two was appended before it.
 APART = ApartScope("a cancel apart", (True,), faults=3)
 APART_TWO = ApartScope("two cancels apart", (False, True), faults=2)
+# Batches of one worker, on a broker that loses the ends of transactions.
+LOST_ENDS = LostEndsScope("lost ends", batches=4, faults=5)
 SCOPES: tuple[AnyScope, ...] = (
     ONE_SHARD,
     PARTLY,
@@ -49,6 +53,7 @@ SCOPES: tuple[AnyScope, ...] = (
     HANGS,
     APART,
     APART_TWO,
+    LOST_ENDS,
 )
 
 # Mutations are sought in the smallest scope that shows them.
@@ -58,6 +63,7 @@ _CANCEL = Scope("one slice and its cancel", (0,), (0b1,), faults=1)
 _OVERLAP = Scope("overlapped, no cancel", (0, 0, 0), (), faults=0, batch=1, overlap=True)
 _OVERLAP_TWO = Scope("overlapped, two shards, no cancel", (0, 1, 0, 1), (), faults=1, overlap=True)
 _APART = APART._replace(faults=0)
+_LOST_ENDS = LostEndsScope("lost ends, two batches", batches=2, faults=2)
 _BEFORE = ApartScope("a cancel of before", (False,), faults=0)
 
 
@@ -117,6 +123,16 @@ MUTATIONS = (
         "ingest starts beside a batch that is open in the ledger",
         FAILOVER_ONE,
     ),
+    Mutation(
+        "applied-before-the-end-is-seen",
+        "a commit taken for seen by its readers because it is reported as done",
+        _LOST_ENDS,
+    ),
+    Mutation(
+        "takeover-sees-the-ledger-alone",
+        "a takeover that applies a batch whose messages hang in a channel topic",
+        _LOST_ENDS,
+    ),
     Mutation("request-does-not-look", "a request that looks for no cancel read before it", _APART),
     Mutation("cancel-does-not-look", "an unknown cancel that does not look again", _APART),
     Mutation("look-without-lock", "both look, and neither waits for the other's commit", _APART),
@@ -127,7 +143,7 @@ MUTATIONS = (
 )
 
 
-def model(scope: AnyScope, mutation: str | None = None) -> Dispatch | Ingest | Sources | Apart:
+def model(scope: AnyScope, mutation: str | None = None) -> AnyModel:
     """The model within a scope, whole or with a mutation."""
     mutations = frozenset({mutation} if mutation else ())
     if isinstance(scope, IngestScope):
@@ -136,4 +152,6 @@ def model(scope: AnyScope, mutation: str | None = None) -> Dispatch | Ingest | S
         return Sources(scope, mutations)
     if isinstance(scope, ApartScope):
         return Apart(scope, mutations)
+    if isinstance(scope, LostEndsScope):
+        return LostEnds(scope, mutations)
     return Dispatch(scope, mutations)

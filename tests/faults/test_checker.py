@@ -17,6 +17,7 @@ from faults.protocol.mutations import (
     FAILOVER_ONE,
     HANGS,
     INGEST,
+    LOST_ENDS,
     MARKERS,
     MARKERS_TWO,
     MUTATIONS,
@@ -50,6 +51,7 @@ SMALL = [
     HANGS._replace(partitions=((1,),)),
     APART._replace(faults=2),
     APART_TWO._replace(faults=1),
+    LOST_ENDS,
 ]
 
 
