@@ -33,7 +33,8 @@ _TABLES = """
         partition INTEGER, "offset" BIGINT, stamped_ms BIGINT, request_id UUID, requester VARCHAR);
     CREATE TABLE answers (
         partition INTEGER, "offset" BIGINT, source_partition INTEGER, source_offset BIGINT,
-        request_id UUID, status VARCHAR, reason VARCHAR, stopped BIGINT, people_stopped BIGINT);
+        request_id UUID, status VARCHAR, reason VARCHAR, stopped BIGINT, people_stopped BIGINT,
+        late BOOLEAN);
     CREATE TABLE batches (
         shard INTEGER, "offset" BIGINT, kind VARCHAR, batch_no BIGINT, epoch BIGINT);
     CREATE TABLE slices (

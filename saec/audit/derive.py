@@ -33,11 +33,15 @@ _NAME = "CASE channel {} END".format(
     " ".join(f"WHEN {channel.bit} THEN '{channel}:'" for channel in Channel)
 )
 
-# One row for each record of saec.requests that was answered.
+# One row for each record of saec.requests that was answered. A cancel that was read before its
+# request has two answers, and the `late` one counts; `firsts` are the others.
 _VERDICTS = """
     CREATE TABLE verdicts AS
-    SELECT source_partition AS partition, source_offset AS "offset", count(*) AS times,
-           any_value(request_id) AS request_id, any_value(status) AS status, max(stopped) AS stopped
+    SELECT source_partition AS partition, source_offset AS "offset", count_if(NOT late) AS firsts,
+           greatest(count_if(NOT late), count_if(late)) AS times,
+           any_value(request_id) AS request_id,
+           coalesce(any_value(status) FILTER (late), any_value(status)) AS status,
+           max(stopped) AS stopped, bool_or(late) AS late
     FROM answers GROUP BY ALL
 """
 # A customer who is named twice counts once, where they are named first.
@@ -61,7 +65,7 @@ _ASKED = """
         UNION ALL
         SELECT NULL, partition, "offset", stamped_ms, NULL, 'stranger' FROM strangers
         WHERE topic = getvariable('requests_topic'))
-    SELECT asking.*, v.status, v.times, asking."offset" >= e.settled AS to_come,
+    SELECT asking.*, v.status, v.times, v.firsts, asking."offset" >= e.settled AS to_come,
            coalesce(stamped_ms < getvariable('answers_from_ms'), false) AS gone
     FROM asking
     JOIN extents e ON e.topic = getvariable('requests_topic') AND e.partition = asking.partition

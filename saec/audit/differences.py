@@ -195,6 +195,9 @@ _OF_CANCEL = {
     "recipients_stopped": "CASE WHEN c.status IS NULL THEN p.recipients_stopped "
     "ELSE c.people_stopped END",
     "messages_stopped": "CASE WHEN c.status IS NULL THEN p.messages_stopped ELSE c.stopped END",
+    "requester": "c.requester",
+    "appended_at_ms": "c.stamped_ms",
+    "late": "CASE WHEN c.status IS NULL THEN p.late ELSE c.late END",
 }
 _BY_SOURCE = '(p.source_partition, p.source_offset) = (c.partition, c."offset")'
 _CANCELS = [

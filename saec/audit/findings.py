@@ -41,6 +41,7 @@ class Kind(StrEnum):
     PENDING_THOUGH_DONE = "pending_though_done"
     CUSTOMER_OTHERWISE = "customer_otherwise"
     STORE_POSITION = "store_position"
+    UNHEARD = "unheard"
 
 
 MEANING = {
@@ -66,6 +67,7 @@ MEANING = {
     Kind.NOT_PENDING: "neither dispatched nor stopped, and not pending in PostgreSQL",
     Kind.PENDING_THOUGH_DONE: "pending in PostgreSQL, although dispatched or stopped",
     Kind.CUSTOMER_OTHERWISE: "in PostgreSQL's registry otherwise than in saec.customers",
+    Kind.UNHEARD: "a cancel that came after its request, and was answered UNKNOWN_REQUEST for good",
     Kind.STORE_POSITION: "PostgreSQL has not read as far as it must, or farther than there is",
 }
 
@@ -254,6 +256,21 @@ _BROKEN_LEDGER = f"""
            detail
     FROM broken
 """
+# Of one partition offsets tell what came first; between two, the brokers' clocks.
+_UNHEARD = f"""
+    SELECT '{Kind.UNHEARD}', a.request_id, a.campaign_id, NULL, a.due_ms, NULL, 0,
+           [{{'topic': getvariable('requests_topic'), 'partition': k.partition,
+              'offset': k."offset"}},
+            {{'topic': getvariable('requests_topic'), 'partition': a.partition,
+              'offset': a."offset"}}], NULL
+    FROM asked k JOIN cancels c ON (c.partition, c."offset") = (k.partition, k."offset")
+    JOIN accepted a ON a.request_id = c.request_id
+    JOIN requests r ON r.rowid = a.row_no
+    WHERE k.kind = 'cancel' AND k.status = 'UNKNOWN_REQUEST' AND r.requester = c.requester
+          AND CASE WHEN c.partition = a.partition THEN c."offset" > a."offset"
+                   ELSE c.stamped_ms >= a.asked_ms END
+          AND a.answer_to_come IS NOT TRUE AND a.stopped = 0
+"""
 _FOREIGN = f"""
     SELECT '{Kind.FOREIGN}', NULL, NULL, NULL, NULL, NULL, 0,
            [{{'topic': topic, 'partition': partition, 'offset': "offset"}}], reason
@@ -271,7 +288,7 @@ def _asked(kinds: str) -> str:
                 WHEN to_come THEN 'ingest has not come to it' END
     FROM (SELECT *, to_come AND stamped_ms + getvariable('late_ms') >= getvariable('as_of_ms')
                     AS waits FROM asked) WHERE kind IN {kinds} AND (
-        times > 1 OR (status IS NULL AND NOT waits AND NOT (gone AND (
+        times > 1 OR ((status IS NULL OR firsts = 0) AND NOT waits AND NOT (gone AND (
             kind <> 'request' OR request_id IN (SELECT request_id FROM accepted)))))
 """
 
@@ -302,7 +319,7 @@ def find(books: Books, scope: Scope) -> None:
     about = "(SELECT * FROM accepted WHERE no IN (SELECT no FROM flagged))"
     books.run(_SUSPECT.format(expected=expected(about)))
     kinds = "('request', 'cancel', 'stranger')" if scope.whole else "('request')"
-    wanted = [*_KINDS, _BROKEN_LEDGER, _FOREIGN, _NOT_KEPT, _asked(kinds)]
+    wanted = [*_KINDS, _BROKEN_LEDGER, _FOREIGN, _NOT_KEPT, _UNHEARD, _asked(kinds)]
     if scope.whole:  # of a part of the requests it cannot be told what belongs to none
         wanted += [_ANSWER_TO_NOTHING, _LEDGER_UNREQUESTED]
     for sql in wanted:

@@ -20,6 +20,7 @@ from saec.audit.books import Books
 from saec.audit.records import Page, read_pages
 from saec.audit.scope import Scope
 from saec.contracts.headers import RawHeaders
+from saec.contracts.status import answered
 from saec.kafka.bulk import Block, blocks
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
@@ -46,7 +47,7 @@ _INSERT = {
     "request_status": """
         INSERT INTO answers
         SELECT partition, "offset", source_partition, source_offset,
-               TRY_CAST(request_id AS UUID), status, reason, stopped, people_stopped
+               TRY_CAST(request_id AS UUID), status, reason, stopped, people_stopped, late
         FROM page WHERE source_offset IS NOT NULL
     """,
     "shard_taken": """
@@ -223,18 +224,21 @@ def _answers(block: Block, requests: str) -> list[Rows]:
 def _with_sources(page: pa.Table, block: Block, requests: str) -> pa.Table:
     """Which record of saec.requests each answers; null when it is none of them."""
     places = [_source(block.headers(row), requests) for row in page["row"].to_pylist()]
-    return page.append_column(
-        "source_partition", pa.array([place[0] for place in places], pa.int32())
-    ).append_column("source_offset", pa.array([place[1] for place in places], pa.int64()))
+    return (
+        page.append_column("source_partition", pa.array([place[0] for place in places], pa.int32()))
+        .append_column("source_offset", pa.array([place[1] for place in places], pa.int64()))
+        .append_column("late", pa.array([place[2] for place in places], pa.bool_()))
+    )
 
 
-def _source(headers: RawHeaders, requests: str) -> tuple[int | None, int | None]:
+def _source(headers: RawHeaders, requests: str) -> tuple[int | None, int | None, bool]:
     for name, value in headers or ():
         if name == "ce_id" and value is not None:
-            named, _, place = value.decode("utf-8", "replace").partition("/")
+            about, late = answered(value.decode("utf-8", "replace"))
+            named, _, place = about.partition("/")
             found = _PLACE.fullmatch(place) if named == requests else None
-            return (int(found[1]), int(found[2])) if found else (None, None)
-    return None, None
+            return (int(found[1]), int(found[2]), late) if found else (None, None, False)
+    return None, None, False
 
 
 def _ledger(block: Block) -> list[Rows]:

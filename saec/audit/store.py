@@ -70,11 +70,22 @@ _CANCELLING = f"""
     CREATE TABLE cancelling AS
     WITH answered AS (
         SELECT source_partition AS partition, source_offset AS "offset", min("offset") AS said_at,
-               any_value(status) AS status, any_value(reason) AS reason, max(stopped) AS stopped,
+               coalesce(any_value(status) FILTER (late), any_value(status)) AS status,
+               any_value(reason) AS reason, bool_or(late) AS late, max(stopped) AS stopped,
                max(people_stopped) AS people_stopped
         FROM answers GROUP BY ALL),
+    -- Its row says already what is said with the answer to its request.
+    waiting AS (
+        SELECT DISTINCT request_id FROM asked WHERE kind = 'request' AND status IS NULL),
+    given AS (
+        SELECT a.* REPLACE (CASE WHEN p.late AND NOT a.late AND a.status = 'UNKNOWN_REQUEST'
+                                      AND p.request_id IN (FROM waiting)
+                                 THEN NULL ELSE a.status END AS status)
+        FROM answered a LEFT JOIN pg.cancels p
+            ON (p.source_partition, p.source_offset) = (a.partition, a."offset")),
     each_one AS (
-        SELECT c.partition, c."offset", c.request_id, a.status, a.said_at, k.gone,
+        SELECT c.partition, c."offset", c.request_id, c.requester, c.stamped_ms, a.status, a.late,
+               a.said_at, k.gone,
                c."offset" < known.upto AS must, p.source_offset IS NOT NULL AS stands,
                coalesce(p.decides, false) AS decides_there, p.messages_stopped AS stopped_there,
                CASE WHEN a.status = 'CANCELLED' THEN least(a.stopped, {_MOST}) ELSE 0 END
@@ -83,7 +94,7 @@ _CANCELLING = f"""
         FROM cancels c
         JOIN asked k ON k.kind = 'cancel' AND (k.partition, k."offset") = (c.partition, c."offset")
         JOIN known ON known.topic = getvariable('requests_topic') AND known.partition = c.partition
-        LEFT JOIN answered a ON (a.partition, a."offset") = (c.partition, c."offset")
+        LEFT JOIN given a ON (a.partition, a."offset") = (c.partition, c."offset")
         LEFT JOIN pg.cancels p
             ON (p.source_partition, p.source_offset) = (c.partition, c."offset")
         WHERE c.request_id IS NOT NULL AND (

@@ -29,7 +29,7 @@ from saec.contracts.ledger import (
     decode_ledger,
     encode_ledger,
 )
-from saec.contracts.status import RequestStatus, decode_status, encode_status
+from saec.contracts.status import RequestStatus, answered, decode_status, encode_status
 from saec.kafka import clients, topics
 from saec.settings import Settings
 
@@ -131,6 +131,16 @@ class History:
         """The answer to a record of saec.requests."""
         place = f"/{source.partition}/{source.at}".encode()
         (found,) = [one for one in self.records[STATUS] if one.header("ce_id").endswith(place)]
+        return found
+
+    def late(self, request_id: UUID) -> Record:
+        """The second answer to a cancel of a request."""
+        key = str(request_id).encode()
+        (found,) = [
+            one
+            for one in self.records[STATUS]
+            if one.key == key and answered(one.header("ce_id").decode())[1]
+        ]
         return found
 
     def batches(self, request_id: UUID) -> list[Record]:
@@ -292,9 +302,10 @@ class History:
         for name, value in record.headers:
             topic, _, rest = (value or b"").decode().partition("/")
             if name == "ce_id" and topic.endswith("requests"):
-                place = moved.get(rest)
-                to = rest if place is None else f"{place.partition}/{place.offset}"
-                found.append((name, f"{requests}/{to}".encode()))
+                about, late = answered(rest)
+                place = moved.get(about)
+                to = about if place is None else f"{place.partition}/{place.offset}"
+                found.append((name, f"{requests}/{to}{'/late' if late else ''}".encode()))
             else:
                 found.append((name, value))
         return found

@@ -137,6 +137,7 @@ class Story(Scene):
 def everything(story: Story) -> None:
     """One of each, all of it dispatched but for what is to stay."""
     story.people()
+    story.ids["apart"] = story.ask_apart(HOUR_MS, customers=PEOPLE)
     both = ("p1", "opted out", "no phone", "nobody", "p2")
     personal = ("EMAIL", "SMS", "WHATSAPP")
     story.tell("single", message={"body": "Olá", "content_type": "text/plain", "subject": "Oi"})

@@ -427,6 +427,26 @@ def answered_twice(h: History, ids: Ids) -> list[Expected]:
     return [Expected(Kind.ANSWERED_TWICE, 0, (source,), ids["campaign"])]
 
 
+@plant
+def a_cancel_is_unheard(h: History, ids: Ids) -> list[Expected]:
+    id_ = ids["apart"]
+    h.drop(h.late(id_))
+    return [Expected(Kind.UNHEARD, 0, (h.request(id_, 1), h.request(id_)), id_)]
+
+
+@plant
+def a_cancel_is_answered_twice_more(h: History, ids: Ids) -> list[Expected]:
+    h.add(h.late(ids["apart"]))
+    return [Expected(Kind.ANSWERED_TWICE, 0, (h.request(ids["apart"], 1),), ids["apart"])]
+
+
+@plant
+def a_cancel_has_only_its_second_answer(h: History, ids: Ids) -> list[Expected]:
+    stop = h.request(ids["apart"], 1)
+    h.drop(h.answer(stop))
+    return [Expected(Kind.UNANSWERED, 0, (stop,), ids["apart"])]
+
+
 def answers_nothing(place: str) -> Plant:
     def plant_it(h: History, ids: Ids) -> list[Expected]:
         id_ = uuid.uuid4()

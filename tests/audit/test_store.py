@@ -110,6 +110,7 @@ class True_:  # noqa: N801
         scene.take_requests()
         for name in ("partly", "wholly", "wholly"):
             scene.cancel(self.id[name])
+        self.id["apart"] = scene.ask_apart(LATER_MS, customers=KNOWN)
         self.id["unknown"] = uuid.uuid4()
         scene.cancel(self.id["unknown"])
         scene.take_requests()
@@ -245,8 +246,11 @@ SLICE_COLUMNS = {
 CANCEL = "UPDATE cancels SET {column} = {value} WHERE request_id = {{wholly}} AND decides"
 CANCEL_COLUMNS = {
     "request_id": "{other}", "recipients_stopped": "recipients_stopped + 1",
-    "messages_stopped": "messages_stopped + 1",
+    "messages_stopped": "messages_stopped + 1", "requester": "'tests2'",
+    "appended_at_ms": "appended_at_ms + 1", "late": "true",
 }  # fmt: skip
+LATE = "UPDATE cancels SET {column} = {value} WHERE request_id = {{apart}}"
+LATE_COLUMNS = {"late": "false", "messages_stopped": "messages_stopped + 1"}
 CUSTOMER = "UPDATE customers SET {column} = {value} WHERE customer_id = 'ana'"
 CUSTOMER_COLUMNS = {
     "email": "'ana@example.org'", "phone": "'+5511987654321'", "opted_out": "2",
@@ -275,6 +279,12 @@ def test_a_cancel_of_which_one_column_was_changed(column: str, altered: Alter) -
     assert found == {(Kind.STORED_OTHERWISE, f"cancels: {column}")}
 
 
+@pytest.mark.parametrize("column", LATE_COLUMNS)
+def test_a_late_cancel_of_which_one_column_was_changed(column: str, altered: Alter) -> None:
+    found = altered(LATE.format(column=column, value=LATE_COLUMNS[column]))
+    assert found == {(Kind.STORED_OTHERWISE, f"cancels: {column}")}
+
+
 @pytest.mark.parametrize("column", CUSTOMER_COLUMNS)
 def test_a_customer_of_which_one_column_was_changed(column: str, altered: Alter) -> None:
     found = altered(CUSTOMER.format(column=column, value=CUSTOMER_COLUMNS[column]))
@@ -297,7 +307,7 @@ ROWS = {
     ),
     "DELETE FROM cancels WHERE request_id = {wholly} AND decides": (Kind.NOT_STORED, "cancels"),
     "DELETE FROM cancels WHERE request_id = {unknown}": (Kind.NOT_STORED, "cancels"),
-    "INSERT INTO cancels VALUES (0, 0, {other}, 'TOO_LATE', true, 0, 0)": (
+    "INSERT INTO cancels VALUES (0, 0, {other}, 'TOO_LATE', true, 0, 0, 'tests', 0, false)": (
         Kind.STORED_WITHOUT_RECORD, "cancels",
     ),
     "UPDATE cancels SET decides = false WHERE request_id = {sent} AND decides": (

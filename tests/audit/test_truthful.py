@@ -10,7 +10,7 @@ from tests.audit.story import Story, drive_to
 
 # What `everything` asks for, by channel: a number for each of its requests.
 ASKED = {
-    Channel.EMAIL: 1 + 5 + 5 + 3 + 1 + 5 + 5 + 1 + 5 + 1,
+    Channel.EMAIL: 1 + 5 + 5 + 3 + 1 + 5 + 5 + 1 + 5 + 1 + 5,
     Channel.SMS: 1 + 5 + 3 + 5,
     Channel.WHATSAPP: 5,
     Channel.PUSH: 1 + 1 + 1 + 1 + 1 + 1,
@@ -25,6 +25,7 @@ SKIPPED = {
     (Channel.WHATSAPP, "unknown_customer"): 1,
 }
 PENDING = 5 + 1
+APART = 5
 
 
 def test_everything(told: Told, judge: Judge) -> None:
@@ -36,7 +37,9 @@ def test_everything(told: Told, judge: Judge) -> None:
     assert {channel: tally.dispatched for channel, tally in report.by_channel.items()} == sent
     midway = told.story.statuses(told.story.ids["stopped midway"])
     stopped = [one.counts["messages_stopped"] for one in midway if one.status == "CANCELLED"]
-    assert report.total.stopped == PENDING + stopped[0]
+    assert report.total.stopped == PENDING + APART + stopped[0]
+    apart = [one.status for one in told.story.statuses(told.story.ids["apart"])]
+    assert apart == ["UNKNOWN_REQUEST", "ACCEPTED", "CANCELLED"]
     assert report.total.awaited == PENDING
     assert report.by_campaign["spring"].asked == 5 + PENDING
     assert report.by_campaign["autumn"].skipped == sum(SKIPPED.values()) - 3

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,11 +14,13 @@ from faults.backup import Backup
 from saec.clock import SystemClock
 from saec.contracts.status import RequestStatus, Status
 from saec.dispatch.round import Worker
+from saec.ingest.cancels import Cancelling
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.positions import StoredPositions
 from saec.ingest.requests import RequestIntake
 from saec.kafka import stretches
+from saec.kafka.records import Incoming, Outgoing
 from saec.recover.behind import refuse_behind
 from saec.recover.report import Report
 from saec.recover.run import recover
@@ -30,6 +32,28 @@ from tests.outages.grounds import wait_until
 
 # What changes in the course of work.
 TABLES = ("requests", "pending", "cancels", "positions", "shards", "claims", "skips", "customers")
+
+
+class CancelsFirst:
+    """Takes the cancels of a batch as a batch before the others: somebody else had read them."""
+
+    def __init__(self, inner: RequestIntake) -> None:
+        self._inner = inner
+
+    def decode(self, batch: Sequence[Incoming]) -> Any:
+        """As ingest does."""
+        return self._inner.decode(batch)
+
+    def store(self, decoded: Any, next_offsets: Mapping[int, int]) -> list[Outgoing]:
+        """One after the other."""
+        stops = [one for one in decoded if isinstance(one, Cancelling)]
+        said = self._inner.store(stops, {})
+        rest = [one for one in decoded if one not in stops]
+        return said + self._inner.store(rest, next_offsets)
+
+    def confirm(self, next_offsets: Mapping[int, int]) -> None:
+        """As ingest does."""
+        self._inner.confirm(next_offsets)
 
 
 @dataclass
@@ -97,6 +121,14 @@ class Scene:
         self.publish(self.settings.topics.requests, value, str(request_id), partition)
         return request_id
 
+    def ask_apart(self, due_in_ms: int, **fields: Any) -> uuid.UUID:
+        """A request in one partition and its cancel in another one, which is read before it."""
+        request_id = self.ask(due_in_ms, partition=0, **fields)
+        self.cancel(request_id, partition=1)
+        inner, positions = self._request_intake()
+        self._take("requests", self.settings.topics.requests, CancelsFirst(inner), positions)
+        return request_id
+
     def cancel(
         self, request_id: uuid.UUID, requester: str = "tests", partition: int | None = None
     ) -> None:
@@ -106,9 +138,7 @@ class Scene:
 
     def take_requests(self) -> None:
         """Have every request and cancel stored and answered."""
-        check = partial(refuse_behind, self.settings, self.engine)
-        positions = StoredPositions(self.engine, self.settings.topics.requests, check)
-        taker = RequestIntake(self.settings, self.engine, self.settings.shards, positions)
+        taker, positions = self._request_intake()
         self._take("requests", self.settings.topics.requests, taker, positions)
 
     def take_customers(self) -> None:
@@ -173,6 +203,12 @@ class Scene:
     def statuses(self, request_id: uuid.UUID) -> list[RequestStatus]:
         """Every status of a request."""
         return [s for s in self.installed.statuses() if s.request_id == str(request_id)]
+
+    def _request_intake(self) -> tuple[RequestIntake, StoredPositions]:
+        check = partial(refuse_behind, self.settings, self.engine)
+        positions = StoredPositions(self.engine, self.settings.topics.requests, check)
+        taker = RequestIntake(self.settings, self.engine, self.settings.shards, positions)
+        return taker, positions
 
     def _take(self, role: str, topic: str, taker: Any, positions: StoredPositions) -> None:
         intake = opener(self.settings, self.engine, role, topic, positions)
