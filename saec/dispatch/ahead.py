@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from saec.dispatch.batch import Claim
 from saec.dispatch.read import Snapshot
+from saec.store.pending import EVERYTHING, Choice
 from saec.store.shards import Owned
 
 
@@ -18,6 +19,7 @@ class Prepared:
     """A batch ready to be built and emitted; without a claim, nothing was due."""
 
     owned: dict[int, Owned]
+    choice: Choice = EVERYTHING
     claim: Claim | None = None
     snapshot: Snapshot | None = None
 

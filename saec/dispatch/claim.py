@@ -6,6 +6,7 @@ applied are exactly those committed, and a batch number is never given twice.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 from saec.contracts.events import Channel, Lane
@@ -15,7 +16,7 @@ from saec.errors import StoreChangedError
 from saec.store import pending, shards
 from saec.store.engine import Connection, Engine, transaction
 from saec.store.ground import GroundWatch
-from saec.store.pending import Room, Run, SkipRow
+from saec.store.pending import EVERYTHING, Choice, Room, Run, SkipRow
 from saec.store.shards import Owned, UnexpectedBatchError
 
 # Of one transaction's values; with what librdkafka queues it stays far below 200 MB.
@@ -32,11 +33,12 @@ def claim_due(
     batch_messages: int,
     beside_messages: int | None = None,
     watch: GroundWatch | None = None,
+    choice: Choice = EVERYTHING,
 ) -> tuple[Claim | None, dict[int, Owned]]:
     """Apply `finished` and claim the next due slices of the shards `owned`.
 
     At most about `batch_messages`; of campaigns `beside_messages`, when transactional messages are
-    due or about to be: they would have to wait for the campaign's part.
+    due or about to be: they would have to wait for the campaign's part. Of nothing but `choice`.
     Returns the claim, None when nothing is due, and the shards as they stand afterwards.
 
     Raises:
@@ -49,10 +51,11 @@ def claim_due(
         shards.lock_mine(connection, me, owned)
         if watch is not None:
             watch.compare(connection)
-        due_ms = pending.next_due_ms(connection, owned)  # before what is deleted stands in the way
+        # Before what is deleted stands in the way.
+        due_ms = pending.next_due_ms(connection, owned, choice)
         now_owned = {**owned, **settle(connection, owned, finished)}
         most = batch_messages, beside_messages or batch_messages
-        chosen = _choose(connection, owned, due_ms, *most)
+        chosen = _choose(connection, owned, due_ms, *most, choice)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
 
@@ -171,9 +174,10 @@ def _choose(
     due_ms: Mapping[int, int],
     batch_messages: int,
     beside_messages: int,
+    choice: Choice,
 ) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch; `due_ms` by lane."""
-    now_ms = shards.now_ms(connection)
+    now_ms, left = shards.now_ms(connection), choice
     chosen: list[Run] = []
     for lane in Lane:
         if due_ms.get(lane.rank, now_ms + 1) > now_ms:
@@ -184,8 +188,12 @@ def _choose(
             _BATCH_BYTES - sum(run.size for run in chosen),
             at_least=1 if beside or not chosen else 0,  # a slice may be larger than that part
         )
+        if choice.slices is not None:
+            left = replace(choice, slices=choice.slices - sum(len(run.seqs) for run in chosen))
         if room.messages > 0:
-            chosen += pending.choose(connection, owned, lane.rank, now_ms=now_ms, room=room)
+            chosen += pending.choose(
+                connection, owned, lane.rank, now_ms=now_ms, room=room, choice=left
+            )
     return chosen
 
 

@@ -19,17 +19,19 @@ from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
 from saec.dispatch.pace import Pace
 from saec.dispatch.read import read_claimed
+from saec.dispatch.refusals import Refusals
 from saec.dispatch.suspended import Suspended
 from saec.dispatch.takeover import Takeover
 from saec.errors import ConfigurationError
 from saec.kafka.ledger import Ledger
 from saec.kafka.membership import Membership, MembershipError
-from saec.kafka.transaction import TransactionalProducer
+from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from saec.outage import Outage
 from saec.settings import Settings
 from saec.store import pending, shards
 from saec.store.engine import Engine, transaction
 from saec.store.ground import GroundWatch
+from saec.store.pending import Choice
 from saec.store.shards import Owned
 
 _CLAIM_AT_LEAST_EVERY_S = 1.0
@@ -82,6 +84,7 @@ class Worker:
         self._outage = Outage(_log, clock, "round abandoned")
         self._suspended = Suspended(engine, clock)
         ledger = Ledger(settings, clock)
+        self._refusals = Refusals(settings, clock)
         self._takeover = Takeover(settings, engine, ledger, clock, self._stop)
         self._membership = Membership(settings, self._on_revoked, self._on_lost)
 
@@ -132,6 +135,7 @@ class Worker:
         try:
             self._membership.poll(0)
             self._look_at_idleness()
+            self._refusals.tell()
             belief = self._believe()
             self._take_over(belief)
             if not belief.owned:
@@ -159,29 +163,43 @@ class Worker:
         What is emitted is applied by the next claim.
         """
         began_s = self._now_s()
-        ready = belief.taken() or self._prepare(*belief.handed_over())
+        ready = belief.taken() or self._prepare(self._refusals.choice(), *belief.handed_over())
         belief.owned |= ready.owned  # what was taken over meanwhile stays
         self._claimed_at_s = self._now_s()
         if ready.claim is None or ready.snapshot is None:
+            self._refusals.took(ready.choice, 0)
             return
-        if ready.claim.messages > self._pace.messages // 2:  # else nothing more is due yet
-            belief.ahead = Ahead(partial(self._prepare, *belief.handed_over()))
+        # Else nothing more is due yet, or it has what was refused once more.
+        if ready.claim.messages > self._pace.messages // 2 and not self._refusals.searching:
+            choice = self._refusals.choice()
+            belief.ahead = Ahead(partial(self._prepare, choice, *belief.handed_over()))
         topics, status_sent = self._settings.topics, self._settings.status_sent
         batch = compose(ready.snapshot, ready.claim, topics, status_sent=status_sent)
         stands = partial(confirm, self._engine, ready.claim, belief.watch)
-        belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch, stands)
+        try:
+            belief.finished += emit(belief.producer, topics.ledger, ready.owned, batch, stands)
+        except InDoubtError as error:
+            if error.refused:
+                self._refusals.refused(ready.choice, ready.snapshot.slices, error)
+            raise
+        self._refusals.took(ready.choice, len(ready.snapshot.slices))
         self._pace.took(self._now_s() - began_s, ready.claim.messages)
         _log.debug("dispatched", records=len(batch.records), ahead=belief.ahead is not None)
 
     def _prepare(
-        self, me: str, owned: dict[int, Owned], finished: list[Finished], watch: GroundWatch
+        self,
+        choice: Choice,
+        me: str,
+        owned: dict[int, Owned],
+        finished: list[Finished],
+        watch: GroundWatch,
     ) -> Prepared:
         """Apply what is finished and claim, read."""
         room = self._pace.messages, self._pace.beside
-        claim, owned = claim_due(self._engine, me, owned, finished, *room, watch)
+        claim, owned = claim_due(self._engine, me, owned, finished, *room, watch, choice)
         if claim is None:
-            return Prepared(owned)
-        return Prepared(owned, claim, read_claimed(self._engine, me, owned, claim))
+            return Prepared(owned, choice)
+        return Prepared(owned, choice, claim, read_claimed(self._engine, me, owned, claim))
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""
@@ -189,7 +207,7 @@ class Worker:
         if belief.ahead or belief.finished or since_s >= _CLAIM_AT_LEAST_EVERY_S:
             return 0.0
         with transaction(self._engine) as connection:
-            due_ms = pending.next_due_ms(connection, belief.owned)
+            due_ms = pending.next_due_ms(connection, belief.owned, self._refusals.choice())
             if not due_ms:
                 return self._probe_s
             wait_s = (min(due_ms.values()) - shards.now_ms(connection)) / 1000
@@ -198,7 +216,9 @@ class Worker:
     def _believe(self) -> _Belief:
         """What I believe; after a doubt nothing, under a producer that nobody knows yet."""
         if self._belief is None:
-            producer = TransactionalProducer(self._settings, "dispatch")
+            producer = TransactionalProducer(
+                self._settings, "dispatch", batch_bytes=self._refusals.batch_bytes
+            )
             self._belief = _Belief(producer, self._takeover.watch())
         return self._belief
 
@@ -261,6 +281,9 @@ class Worker:
         if isinstance(error, HaltError):
             self._suspended.halt(error)
         self._forget()
+        if isinstance(error, InDoubtError) and error.refused:
+            _log.debug("Kafka refused a batch", error=str(error))
+            return 0.0  # the next one is smaller, or without what was refused
         self._pace.slower()
         pause_s = _BACKOFF_S[min(self._failures, len(_BACKOFF_S) - 1)]
         self._failures += 1

@@ -36,6 +36,7 @@ _log = logging.getLogger("saec.kafka")
 _QUEUE_MESSAGES = 100_000
 _QUEUE_KBYTES = 262_144
 _BATCH_BYTES = 1_000_000  # the client's own default
+_LEAST_MESSAGE_BYTES = 4_000_000
 
 # However well it was compressed: one answer of a broker is decompressed at a time, the next one is
 # fetched when all of it was taken, and it holds a megabyte, or one batch that is larger.
@@ -77,7 +78,8 @@ def producer(settings: Settings, **overrides: Any) -> Producer:
             "linger.ms": 5,
             "queue.buffering.max.messages": _QUEUE_MESSAGES,
             "queue.buffering.max.kbytes": _QUEUE_KBYTES,
-            "message.max.bytes": 4 * settings.max_request_bytes,
+            # What is accepted fits, also when the setting was larger while it was accepted.
+            "message.max.bytes": max(4 * settings.max_request_bytes, _LEAST_MESSAGE_BYTES),
             # Source topics count a batch as it is without compression.
             "batch.size": min(_BATCH_BYTES, settings.max_request_bytes),
             **_common(settings),

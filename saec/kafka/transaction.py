@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from saec.contracts.headers import CopiedHeaders
 from saec.errors import SaecError
@@ -30,8 +30,33 @@ _BATCH_BYTES = 1_000_000  # the client's own default
 _MOST_BYTES = 1_000_000_000  # the client takes no more
 
 
+# The broker ties these to a record: the same record would be refused again.
+_OF_A_RECORD = {
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.RECORD_LIST_TOO_LARGE,
+}
+
+
 class InDoubtError(SaecError):
-    """A transaction may or may not have been committed."""
+    """A transaction may or may not have been committed.
+
+    `refused` says that the broker refused a record of it, for good; then it was not committed.
+    """
+
+    def __init__(self, text: str, error: KafkaError | None = None) -> None:
+        super().__init__(text)
+        code = error.code() if error is not None else None
+        self.refused = code in _OF_A_RECORD
+        self.too_large = code in {
+            KafkaError.MSG_SIZE_TOO_LARGE,
+            KafkaError.RECORD_LIST_TOO_LARGE,
+        }
+        self.denied = code == KafkaError.TOPIC_AUTHORIZATION_FAILED
+        self.name = error.name() if error is not None else ""
 
 
 class EndLostError(SaecError):
@@ -51,11 +76,13 @@ class TransactionalProducer:
         *,
         transactional_id: str | None = None,
         largest_bytes: int | None = None,
+        batch_bytes: int | None = None,
     ):
         """Fences whoever used `transactional_id` before; by default the id is new.
 
         `largest_bytes` is the `max.message.bytes` of the topic that is written, where another than
-        the settings provide for: no batch becomes larger, and a record may be as large.
+        the settings provide for: no batch becomes larger, and a record may be as large. With
+        `batch_bytes` only batches are bounded.
 
         Raises:
             InDoubtError: the coordinator did not answer in time.
@@ -76,6 +103,7 @@ class TransactionalProducer:
                 "transactional.id": self.transactional_id,
                 "transaction.timeout.ms": settings.transaction_timeout_s * 1000,
                 **({} if largest_bytes is None else _sizes(largest_bytes)),
+                **({} if batch_bytes is None else {"batch.size": batch_bytes}),
             },
         )
         try:
@@ -118,8 +146,20 @@ class TransactionalProducer:
         except BufferError:
             self._producer.poll(_FULL_QUEUE_WAIT_S)
             self._doubtless(self._producer.produce, topic, value, key, partition, **kwargs)
+        except KafkaException as error:
+            raise _doubt(self._cause(error)) from None
         except Exception as error:
             raise InDoubtError(_describe(error)) from None
+
+    def _cause(self, error: Exception) -> Exception:
+        """What a transaction failed of that takes no more records."""
+        if error.args[0].code() != KafkaError._STATE:  # noqa: SLF001
+            return error
+        try:
+            self._producer.begin_transaction()  # of no effect: it says why there is none
+        except Exception as cause:
+            return cause
+        return error
 
     def send_offsets(self, offsets: dict[tuple[str, int], int], group: Any) -> None:
         """Commit source offsets, (topic, partition) -> next, with the open transaction.
@@ -233,7 +273,7 @@ class TransactionalProducer:
         try:
             call(*args, **kwargs)
         except Exception as error:
-            raise InDoubtError(_describe(error)) from None
+            raise _doubt(error) from None
 
 
 def fence(settings: Settings, transactional_id: str) -> None:
@@ -254,6 +294,11 @@ def _sizes(largest_bytes: int) -> dict[str, int]:
 
 class _HangsError(Exception):
     """A call did not come back."""
+
+
+def _doubt(error: Exception) -> InDoubtError:
+    said = error.args[0] if isinstance(error, KafkaException) else None
+    return InDoubtError(_describe(error), said if isinstance(said, KafkaError) else None)
 
 
 def _describe(error: Exception) -> str:

@@ -41,6 +41,47 @@ class Room:
     at_least: int
 
 
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Slices named by what they have in common; both kinds together.
+
+    `kinds` are (channels, bytes): slices that go out on all of these channels (bits), with a
+    message of so many bytes or more. `requests` are named whole.
+    """
+
+    kinds: tuple[tuple[int, int], ...] = ()
+    requests: tuple[UUID, ...] = ()
+
+    @property
+    def condition(self) -> str:
+        """As SQL; all in it is ours: ints and UUIDs."""
+        parts = [
+            f"(channels & {int(bits)} = {int(bits)} AND octet_length(message) >= {int(size)})"
+            for bits, size in self.kinds
+        ]
+        if self.requests:
+            parts.append(f"request_id IN ({', '.join(repr(str(one)) for one in self.requests)})")
+        return " OR ".join(parts) or "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What may be chosen of what is due: up to `slices`, none of `apart`, and `only` these."""
+
+    slices: int | None = None
+    apart: Apart | None = None
+    only: Apart | None = None
+
+    @property
+    def conditions(self) -> str:
+        """As SQL; nothing for an ordinary choice."""
+        without = f" AND NOT ({self.apart.condition})" if self.apart else ""
+        return without + (f" AND ({self.only.condition})" if self.only else "")
+
+
+EVERYTHING = Choice()
+
+
 class PendingSlice(NamedTuple):
     """A claimed slice with everything that its messages are made of."""
 
@@ -75,7 +116,7 @@ _BRANCH = """
     (SELECT shard, due_at_ms, seq, messages, octet_length(message) * messages AS size
      FROM pending
      WHERE shard = {shard} AND lane = {lane} AND due_at_ms <= %(now_ms)s
-       AND seq NOT IN (SELECT unnest(seqs) FROM claims WHERE claims.shard = {shard})
+       AND seq NOT IN (SELECT unnest(seqs) FROM claims WHERE claims.shard = {shard}){conditions}
      ORDER BY due_at_ms, seq LIMIT %(messages)s)
 """
 # Whatever a batch may not carry comes behind what it may, so both sums only grow.
@@ -86,15 +127,16 @@ _CHOOSE = """
                  sum(size) OVER so_far AS size_so_far
           FROM (SELECT * FROM ({branches}) due ORDER BY due_at_ms, seq LIMIT %(messages)s) due
           WINDOW so_far AS (ORDER BY due_at_ms, seq ROWS UNBOUNDED PRECEDING)) counted
-    WHERE place <= %(at_least)s
-       OR (messages_so_far <= %(messages)s AND size_so_far <= %(size)s)
+    WHERE (place <= %(at_least)s
+           OR (messages_so_far <= %(messages)s AND size_so_far <= %(size)s))
+      AND place <= %(slices)s
     GROUP BY shard
 """
 _NEXT_DUE = """
     SELECT l.lane, min(first.due_at_ms)
     FROM unnest(%(shards)s::smallint[]) s(shard) CROSS JOIN (VALUES (0), (1)) l(lane)
     CROSS JOIN LATERAL (
-        SELECT due_at_ms FROM pending p WHERE p.shard = s.shard AND p.lane = l.lane
+        SELECT due_at_ms FROM pending p WHERE p.shard = s.shard AND p.lane = l.lane{conditions}
         ORDER BY due_at_ms, seq LIMIT 1) first
     GROUP BY l.lane
 """
@@ -142,9 +184,12 @@ _SKIP = """
 """
 
 
-def next_due_ms(connection: Connection, shards: Iterable[int]) -> Mapping[int, int]:
+def next_due_ms(
+    connection: Connection, shards: Iterable[int], choice: Choice = EVERYTHING
+) -> Mapping[int, int]:
     """When the next slice of these shards is due, claimed or not, in each lane that has any."""
-    return dict(tuple(row) for row in rows(connection, _NEXT_DUE, shards=list(shards)))
+    asked = _NEXT_DUE.format(conditions=choice.conditions)
+    return dict(tuple(row) for row in rows(connection, asked, shards=list(shards)))
 
 
 def read_claims(connection: Connection, shards: Iterable[int]) -> dict[int, dict[int, list[int]]]:
@@ -162,12 +207,16 @@ def choose(
     *,
     now_ms: int,
     room: Room,
+    choice: Choice = EVERYTHING,
 ) -> list[Run]:
     """The oldest due slices of one lane that no claim names, as many as there is room for.
 
     A run a shard.
     """
-    branches = " UNION ALL ".join(_BRANCH.format(shard=int(s), lane=int(lane)) for s in shards)
+    conditions = choice.conditions
+    branches = " UNION ALL ".join(
+        _BRANCH.format(shard=int(s), lane=int(lane), conditions=conditions) for s in shards
+    )
     found = rows(
         connection,
         _CHOOSE.format(branches=branches),
@@ -175,6 +224,7 @@ def choose(
         messages=room.messages,
         size=room.size,
         at_least=room.at_least,
+        slices=room.messages if choice.slices is None else choice.slices,
     )
     return [Run(shard, lane, *run) for shard, *run in found]
 

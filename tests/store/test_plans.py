@@ -27,7 +27,7 @@ from saec.store.customers import CustomerRow
 from saec.store.engine import Connection, Engine, count, rows, transaction
 from saec.store.history import State
 from saec.store.listing import LOOKED_AT, Cursor, Filters
-from saec.store.pending import Room, Run, SkipRow
+from saec.store.pending import Apart, Choice, Room, Run, SkipRow
 from saec.store.requests import RequestRow
 from tests.store import million
 from tests.store.million import BODY_BYTES, NOW_MS, ROWS, SHARDS, TABLES, request_id
@@ -92,6 +92,28 @@ def test_choosing_merges_index_scans_and_stops_at_the_limit(
     most = limit + claimed + len(shards)
     check(plans, {"pending_pkey"}, rows_read=most, rows_sorted=limit, blocks=2 * most + 100)
     assert ("Merge Append" in plans.kinds()) == (len(shards) > 1)
+
+
+@pytest.mark.parametrize("shards", [[3], list(range(SHARDS))], ids=len)
+def test_what_is_set_apart_is_passed_over_in_index_order(
+    connection: Connection, shards: list[int]
+) -> None:
+    first = chosen(connection, shards, Room(1, ROOMY, at_least=1))
+    (one,) = pending.read_slices(connection, first)
+    apart = Apart(kinds=((1 << 14, 0), (1, 10 * BODY_BYTES)), requests=(one.request_id,))
+    room, choice = Room(BATCH, ROOMY, at_least=1), Choice(slices=10, apart=apart)
+    with explained(connection, TABLES) as plans:
+        runs = pending.choose(connection, shards, 0, now_ms=NOW_MS, room=room, choice=choice)
+        due_ms = pending.next_due_ms(connection, shards, choice)
+    most = BATCH + 3 * len(shards) + 1
+    check(plans, {"pending_pkey"}, rows_read=most, rows_sorted=BATCH, blocks=2 * most + 200)
+    taken = pending.read_slices(connection, runs)
+    assert len(taken) == 10
+    assert one.request_id not in {slice_.request_id for slice_ in taken}
+    assert due_ms[0] == min(slice_.due_at_ms for slice_ in taken)
+    alone = Choice(slices=1, only=Apart(requests=(one.request_id,)))
+    (run,) = pending.choose(connection, [one.shard], 0, now_ms=NOW_MS, room=room, choice=alone)
+    assert run.seqs == [one.seq]
 
 
 def check(
