@@ -14,7 +14,7 @@ from saec.dispatch.batch import Claim, Finished
 from saec.dispatch.errors import HaltError
 from saec.errors import StoreChangedError
 from saec.store import pending, shards
-from saec.store.engine import Connection, Engine, transaction
+from saec.store.engine import BRIEF, Connection, Engine, transaction
 from saec.store.ground import GroundWatch
 from saec.store.pending import EVERYTHING, Choice, Room, Run, SkipRow
 from saec.store.shards import Owned, UnexpectedBatchError
@@ -31,14 +31,13 @@ def claim_due(
     owned: Mapping[int, Owned],
     finished: Collection[Finished],
     batch_messages: int,
-    beside_messages: int | None = None,
     watch: GroundWatch | None = None,
     choice: Choice = EVERYTHING,
 ) -> tuple[Claim | None, dict[int, Owned]]:
     """Apply `finished` and claim the next due slices of the shards `owned`.
 
-    At most about `batch_messages`; of campaigns `beside_messages`, when transactional messages are
-    due or about to be: they would have to wait for the campaign's part. Of nothing but `choice`.
+    At most about `batch_messages`, and of nothing but `choice`. Of campaigns fewer, when
+    transactional messages are due or about to be: they would have to wait for the campaign's part.
     Returns the claim, None when nothing is due, and the shards as they stand afterwards.
 
     Raises:
@@ -47,15 +46,14 @@ def claim_due(
         HaltError: the database lacks slices that were dispatched.
         StoreUnavailableError, StoreConflictError: unknown whether it was done.
     """
-    with transaction(engine) as connection:
+    with transaction(engine, bounds=BRIEF) as connection:
         shards.lock_mine(connection, me, owned)
         if watch is not None:
             watch.compare(connection)
         # Before what is deleted stands in the way.
         due_ms = pending.next_due_ms(connection, owned, choice)
         now_owned = {**owned, **settle(connection, owned, finished)}
-        most = batch_messages, beside_messages or batch_messages
-        chosen = _choose(connection, owned, due_ms, *most, choice)
+        chosen = _choose(connection, owned, due_ms, batch_messages, choice)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
 
@@ -173,7 +171,6 @@ def _choose(
     owned: Mapping[int, Owned],
     due_ms: Mapping[int, int],
     batch_messages: int,
-    beside_messages: int,
     choice: Choice,
 ) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch; `due_ms` by lane."""
@@ -183,8 +180,9 @@ def _choose(
         if due_ms.get(lane.rank, now_ms + 1) > now_ms:
             continue  # choosing costs more than that look
         beside = lane is Lane.CAMPAIGN and due_ms.get(0, now_ms + _SOON_MS) < now_ms + _SOON_MS
+        most = (choice.beside_messages or batch_messages) if beside else batch_messages
         room = Room(
-            (beside_messages if beside else batch_messages) - sum(run.messages for run in chosen),
+            most - sum(run.messages for run in chosen),
             _BATCH_BYTES - sum(run.size for run in chosen),
             at_least=1 if beside or not chosen else 0,  # a slice may be larger than that part
         )

@@ -190,7 +190,8 @@ class Refusals:
                 limits.largest_bytes(self.settings, topic)
                 for topic in (*topics.dispatch.values(), topics.status, topics.ledger)
             )
-            self.batch_bytes = max(_BATCH_OVERHEAD_BYTES, smallest - _BATCH_OVERHEAD_BYTES)
+            fitting = max(_BATCH_OVERHEAD_BYTES, smallest - _BATCH_OVERHEAD_BYTES)
+            self.batch_bytes = min(_FIRST_BATCH_BYTES, fitting)
         except BrokerUnavailableError:  # it may not see them
             before = self.batch_bytes or _FIRST_BATCH_BYTES
             self.batch_bytes = max(_LEAST_BATCH_BYTES, before // 4)

@@ -5,7 +5,7 @@ any error that belief and the producer are thrown away, and the shards taken ove
 """
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
@@ -29,7 +29,7 @@ from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from saec.outage import Outage
 from saec.settings import Settings
 from saec.store import pending, shards
-from saec.store.engine import Engine, transaction
+from saec.store.engine import BRIEF, Engine, transaction
 from saec.store.ground import GroundWatch
 from saec.store.pending import Choice
 from saec.store.shards import Owned
@@ -195,8 +195,8 @@ class Worker:
         watch: GroundWatch,
     ) -> Prepared:
         """Apply what is finished and claim, read."""
-        room = self._pace.messages, self._pace.beside
-        claim, owned = claim_due(self._engine, me, owned, finished, *room, watch, choice)
+        most, beside = self._pace.messages, replace(choice, beside_messages=self._pace.beside)
+        claim, owned = claim_due(self._engine, me, owned, finished, most, watch, beside)
         if claim is None:
             return Prepared(owned, choice)
         return Prepared(owned, choice, claim, read_claimed(self._engine, me, owned, claim))
@@ -254,7 +254,7 @@ class Worker:
         try:
             dropped = belief.taken()
             owned = belief.owned | (dropped.owned if dropped else {})
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, bounds=BRIEF) as connection:
                 shards.lock_mine(connection, me, owned)
                 moved = settle(connection, owned, belief.finished)
                 give_up(connection, dropped.claim if dropped else None)

@@ -15,7 +15,7 @@ from saec.dispatch.errors import HaltError
 from saec.dispatch.takeover import Waiting
 from saec.outage import Reminder
 from saec.store import shards
-from saec.store.engine import Engine, transaction
+from saec.store.engine import BRIEF, Engine, transaction
 
 HANGING_BOUND_S = 300.0
 _LOOK_AGAIN_S = 10.0
@@ -88,7 +88,7 @@ class Suspended:
             StoreUnavailableError: no answer.
         """
         if self._unwritten:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, bounds=BRIEF) as connection:
                 shards.mark_halted(connection, self._unwritten)
             self._unwritten = {}
 

@@ -25,7 +25,7 @@ from saec.kafka.ledger import Ends, Ledger, LedgerEntry
 from saec.kafka.transaction import InDoubtError, TransactionalProducer, fence
 from saec.settings import Settings
 from saec.store import pending, shards
-from saec.store.engine import Engine, transaction
+from saec.store.engine import BRIEF, Engine, transaction
 from saec.store.ground import GroundWatch
 from saec.store.shards import Owned, Seen
 
@@ -93,7 +93,7 @@ class Takeover:
         me = producer.transactional_id
         seen, halted = self._look(wanted, watch or self.watch())  # 2
         fenced, waiting = self._fenced(seen, me)  # 3
-        with transaction(self.engine) as connection:
+        with transaction(self.engine, bounds=BRIEF) as connection:
             taken = shards.compare_and_set(connection, me, fenced)  # 4
         ends, unsettled = self._settled(taken, _SETTLE_WAIT_S if patient else 0.0)  # 5
         waiting |= unsettled
@@ -244,7 +244,7 @@ class Takeover:
         ends: Mapping[int, Ends],
     ) -> dict[int, Owned]:
         """Give up every claim, and apply what happened, in one transaction."""
-        with transaction(self.engine) as connection:
+        with transaction(self.engine, bounds=BRIEF) as connection:
             shards.lock_mine(connection, me, owned)
             claims = pending.read_claims(connection, owned)
             finished: list[Finished] = []

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from saec.errors import StoreChangedError
 from saec.store import ground
-from saec.store.engine import Connection, Engine, transaction
+from saec.store.engine import ORDINARY, Bounds, Connection, Engine, transaction
 from saec.store.ground import Ground, Position
 from saec.store.positions import save_positions
 
@@ -52,7 +52,9 @@ class StoredPositions:
         self._known |= moved
 
     @contextmanager
-    def transaction(self, partitions: Collection[int]) -> Iterator[Connection]:
+    def transaction(
+        self, partitions: Collection[int], bounds: Bounds = ORDINARY
+    ) -> Iterator[Connection]:
         """A transaction that holds the positions of these partitions, as this process knows them.
 
         Raises:
@@ -60,7 +62,7 @@ class StoredPositions:
             ConfigurationError: a recovery of the database is under way.
         """
         try:
-            with transaction(self._engine) as connection:
+            with transaction(self._engine, bounds=bounds) as connection:
                 if partitions:
                     # In two statements: the second one sees what was committed before the lock,
                     # and `saec recover` waits for the lock once it has said that it recovers.

@@ -26,7 +26,7 @@ from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store import cancels, requests
 from saec.store.cancels import CancelRow
-from saec.store.engine import Connection, Engine
+from saec.store.engine import BRIEF, Connection, Engine
 from saec.store.positions import save_positions
 from saec.store.requests import RequestRow, SliceRow
 
@@ -108,8 +108,9 @@ class RequestIntake:
                     self._save(connection, next_offsets)
         decisions: list[Decision] = []
         if stops:
-            # Apart from the COPY above: the locks that dispatch waits for are held briefly.
-            with self._positions.transaction(next_offsets) as connection:
+            # Apart from the COPY above: the locks that dispatch waits for are held briefly, and for
+            # 5 s where this process freezes.
+            with self._positions.transaction(next_offsets, BRIEF) as connection:
                 self._refuse_lost(connection, stops)
                 decisions = decide_cancels(connection, stops, self._shards)
                 self._save(connection, next_offsets)

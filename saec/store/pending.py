@@ -66,11 +66,15 @@ class Apart:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What may be chosen of what is due: up to `slices`, none of `apart`, and `only` these."""
+    """What may be chosen of what is due: up to `slices`, none of `apart`, and `only` these.
+
+    Of campaigns up to `beside_messages` while transactional messages wait; 0 is no such bound.
+    """
 
     slices: int | None = None
     apart: Apart | None = None
     only: Apart | None = None
+    beside_messages: int = 0
 
     @property
     def conditions(self) -> str:

@@ -13,6 +13,7 @@ from saec.dispatch.errors import HaltError
 from saec.dispatch.read import read_claimed
 from saec.store import shards
 from saec.store.engine import StoreConflictError, transaction
+from saec.store.pending import Choice
 from saec.store.shards import Owned, ShardsLostError, UnexpectedBatchError
 from tests.dispatch.kit import Installed, claimed
 
@@ -103,7 +104,7 @@ def test_campaigns_take_small_parts_while_transactional_messages_are_about_to_be
     campaign = [installed.ask(due_in_ms=-9_000, lane="CAMPAIGN") for _ in range(6)]
     if transactional_due_in_ms is not None:
         installed.ask(due_in_ms=transactional_due_in_ms)
-    found, _ = claim_due(installed.engine, ME, owned, (), 100, 3)
+    found, _ = claim_due(installed.engine, ME, owned, (), 100, choice=Choice(beside_messages=3))
     assert len([one for one in chosen(installed, found) if one in campaign]) == taken
 
 
@@ -112,7 +113,7 @@ def test_a_campaign_s_slice_that_is_larger_than_its_part_moves_on_all_the_same(
 ) -> None:
     large = installed.ask(due_in_ms=-9_000, customers=("ana", "bia", "caio"), lane="CAMPAIGN")
     first = installed.ask(due_in_ms=-1_000)
-    found, _ = claim_due(installed.engine, ME, owned, (), 100, 2)
+    found, _ = claim_due(installed.engine, ME, owned, (), 100, choice=Choice(beside_messages=2))
     assert chosen(installed, found) == [first, large]
 
 
