@@ -156,6 +156,8 @@ def _worker_moved(worker: Worker, shard: int, epoch: int, number: int, offset: A
         tuple(move(item) for item in worker.work),
         ahead,
         worker.previous,
+        worker.apart,
+        worker.most,
     )
 
 

@@ -75,11 +75,12 @@ class Dispatch:
 
     def quiet(self, state: State) -> str:
         """What is wrong with a state in which nothing happens any more; empty when all is well."""
-        if lost := self._slices & ~state.sent & ~state.stopped:
+        refused = self._scope.refused & ~state.stopped
+        if lost := self._slices & ~state.sent & ~state.stopped & ~refused:
             return f"{slices_text(lost)} never sent, and nothing happens any more"
-        if late := state.promised & ~state.sent:
+        if late := state.promised & ~state.sent & ~refused:
             return f"{slices_text(late)} answered TOO_LATE, and never sent"
-        if state.pending or any(row.claims for row in state.rows):
+        if state.pending != refused or any(row.claims for row in state.rows):
             return "PostgreSQL and the ledger disagree when all is quiet"
         return ""
 

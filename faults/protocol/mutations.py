@@ -27,6 +27,8 @@ OVERLAP = Scope("overlapped", (0, 0, 0), (0b001,), faults=2, late=0b100, batch=1
 OVERLAP_TWO = Scope(
     "overlapped, two shards", (0, 1, 0), (0b01, 0b10), faults=1, late=0b100, overlap=True
 )
+# Kafka does not take b, ever; a and c must not wait for it, and a cancel stops it.
+REFUSED = Scope("a slice refused", (0, 0, 1), (0b010,), faults=1, batch=3, refused=0b010)
 INGEST = IngestScope("ingest", records=3, batch=2, faults=3)
 # One request and its cancel, in two partitions, and in one.
 FAILOVER = SourcesScope("failover", ((1,), (-1,)), faults=1, loses=2)
@@ -46,6 +48,7 @@ SCOPES: tuple[AnyScope, ...] = (
     MARKERS_TWO,
     OVERLAP,
     OVERLAP_TWO,
+    REFUSED,
     INGEST,
     FAILOVER,
     FAILOVER_ONE,
@@ -60,6 +63,7 @@ SCOPES: tuple[AnyScope, ...] = (
 _PLAIN = Scope("one slice", (0,), (), faults=1)
 _PLAIN_TWO = _PLAIN._replace(name="one slice, two faults", faults=2)
 _CANCEL = Scope("one slice and its cancel", (0,), (0b1,), faults=1)
+_REFUSED = Scope("one slice refused", (0, 0), (), faults=0, refused=0b01)
 _OVERLAP = Scope("overlapped, no cancel", (0, 0, 0), (), faults=0, batch=1, overlap=True)
 _OVERLAP_TWO = Scope("overlapped, two shards, no cancel", (0, 1, 0, 1), (), faults=1, overlap=True)
 _APART = APART._replace(faults=0)
@@ -98,6 +102,7 @@ MUTATIONS = (
     Mutation("claims-kept", "claims of a dead batch never dropped"),
     Mutation("release-early", "a shard released while a batch is built or in flight"),
     Mutation("dropped-shard", "a shard that was taken away, and is retaken by nobody", _PLAIN_TWO),
+    Mutation("refused-again", "what Kafka refuses is never set apart", _REFUSED),
     Mutation("batch-numbers", "overlapped batches numbered batch_no + 1", _OVERLAP),
     Mutation("last-only", "overlapped: only the last committed batch deleted", _OVERLAP),
     Mutation(

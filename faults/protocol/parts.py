@@ -107,6 +107,8 @@ def doubt(state: State, who: int, *, crash: bool = False, remember: bool = False
     """The worker forgets everything and throws its producer away; a crash forgets the group too."""
     worker = state.workers[who]
     empty = Worker(IDLE, 0 if crash else worker.assigned, ((),) * len(state.rows))
+    if not crash:
+        empty = empty._replace(apart=worker.apart, most=worker.most)
     state = state._replace(workers=put(state.workers, who, empty), ledgers=unwaited(state, who))
     mine, producers = who + 1, state.producers
     if mine in named(state) or producers[who] & (BEGUN | ENDING):

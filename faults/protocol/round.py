@@ -152,13 +152,15 @@ class Round:
         self, state: State, who: int, shards: list[int], rows: dict[int, Row], gone: int
     ) -> tuple[Batch, ...]:
         """The next due slices that no claim names, in order, up to a batch."""
-        free = state.pending & ~gone
+        worker = state.workers[who]
+        free = state.pending & ~gone & ~worker.apart
+        most = min(worker.most or self._scope.batch, self._scope.batch)
         there = 0
         for shard in shards:
             there |= self._of_shard[shard]
             for _, slices in rows.get(shard, state.rows[shard]).claims:
                 free &= ~slices
-        chosen = sum(1 << at for at in bits(free & there)[: self._scope.batch])
+        chosen = sum(1 << at for at in bits(free & there)[:most])
         batches = []
         for shard in shards:
             if part := chosen & self._of_shard[shard]:
@@ -239,6 +241,9 @@ class Round:
             else:
                 yield (who, "emit: commit", "fails: doubt"), self.doubt(state, who)
             return
+        if any(batch.slices & self._scope.refused for batch in worker.work):
+            yield self._refused(state, who)
+            return
         committed = commit(state, who + 1, markers=self._scope.markers)
         label = (who, "emit: commit", _batches_text(worker.work))
         yield label, self._emitted(committed, who)
@@ -253,6 +258,18 @@ class Round:
             lost = state._replace(producers=ending, faults=state.faults - 1)
             yield unanswered(label), self.doubt(lost, who)
 
+    def _refused(self, state: State, who: int) -> Step:
+        """`Refusals`: half as many next time; what was refused alone is set apart."""
+        worker = state.workers[who]
+        slices = sum(batch.slices for batch in worker.work)
+        most, apart = slices.bit_count() // 2, worker.apart
+        if not most and "refused-again" not in self._mutations:
+            apart |= slices
+        told = worker._replace(most=most, apart=apart)
+        after = self.doubt(state._replace(workers=put(state.workers, who, told)), who)
+        what = "alone: set apart, doubt" if not most else "doubt, and half as many next time"
+        return (who, "emit: commit", f"{slices_text(slices)} refused {what}"), after
+
     def _emitted(self, state: State, who: int) -> State:
         worker = state.workers[who]
         finished = tuple(batch._replace(next_offset=_behind(state, batch)) for batch in worker.work)
@@ -262,6 +279,7 @@ class Round:
             finished=worker.finished + finished,
             work=ahead,
             ahead=(),
+            most=0,
         )
         return state._replace(workers=put(state.workers, who, after))
 

@@ -12,7 +12,7 @@ class Scope(NamedTuple):
     many of the things in saec's way may happen: crashes, expired sessions, rebalances, transactions
     timed out, commits unanswered. With `markers` a committed Kafka transaction becomes visible in
     one ledger partition after the other. With `overlap` the next batch is claimed and read while
-    one is in Kafka.
+    one is in Kafka. Kafka does not take the slices that are `refused`, ever.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Scope(NamedTuple):
     batch: int = 2
     markers: bool = False
     overlap: bool = False
+    refused: int = 0
 
     @property
     def shards(self) -> int:

@@ -34,6 +34,8 @@ class Worker(NamedTuple):
     work: tuple[Any, ...] = ()  # batches; or shards looked at; or shards taken
     ahead: tuple[Any, ...] = ()  # overlapped rounds only: (was read, batches)
     previous: int = 0  # its producer before the last doubt; only a mutation looks at it
+    apart: int = 0  # slices that Kafka refused it, alone
+    most: int = 0  # slices of the next claim, while it looks for one that is refused; 0: no limit
 
 
 class Seen(NamedTuple):
