@@ -15,6 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
+
 from faults.control import Control, Step, Trap
 from faults.parts import Parts
 from faults.processes import Fleet, Member
@@ -29,6 +37,10 @@ _TRAP_S = 8.0  # how long a trap waits before something is done to make somebody
 _PROVOKED_S = 12.0
 _PROGRESS_S = 20.0
 _LONGEST_S = 300.0
+_CALL_TIMEOUT_S = 30.0
+# Less than `workload.LARGE_BYTES`, and more than any other message.
+_TOO_LITTLE_BYTES = 3_000
+_ENOUGH_BYTES = 1_048_588
 _PROGRESS = {"dispatch": "emit/commit", "requests": "answer/commit", "customers": "answer/commit"}
 _AT_ONCE = {"dispatch": 2, "requests": 1, "customers": 1}
 
@@ -55,6 +67,7 @@ SHARES = {
     "PostgreSQL down": 2,
     "broker down": 2,
     "step the clock": 2,
+    "a topic takes less": 2,
 }
 KINDS = (*SHARES, RESTORE)
 
@@ -348,6 +361,22 @@ class Faults:
             self.stopping.wait(chance.choice((0.0, 2.0)))
             self.parts.start_broker()
         return "SIGKILL"
+
+    def _a_topic_takes_less(self, chance: random.Random) -> str:
+        """The large messages of a channel are refused for a while; nothing else may wait."""
+        topic = f"saec.dispatch.{chance.choice(('email', 'sms', 'whatsapp'))}"
+        self._limit(topic, _TOO_LITTLE_BYTES)
+        self.stopping.wait(seconds := chance.choice((3.0, 8.0, 15.0)))
+        self._limit(topic, _ENOUGH_BYTES)
+        return f"{topic} for {seconds} s"
+
+    def _limit(self, topic: str, largest_bytes: int) -> None:
+        value = str(largest_bytes)
+        entry = ConfigEntry("max.message.bytes", value, incremental_operation=AlterConfigOpType.SET)
+        asked = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        admin = AdminClient({"bootstrap.servers": self.parts.bootstrap_servers, "log_level": 0})
+        with self._down:  # while the broker is there
+            admin.incremental_alter_configs([asked])[asked].result(_CALL_TIMEOUT_S)
 
     def _step_the_clock(self, chance: random.Random) -> str:
         seconds = chance.choice((-86_400, -300, -2, 2, 300, 86_400))

@@ -17,6 +17,7 @@ CUSTOMERS = 400
 SLICE_RECIPIENTS = 40
 
 # How many of what, in a thousand events.
+LARGE_BYTES = 6_000
 _SHARES = {
     "single": 600,
     "campaign": 12,
@@ -166,8 +167,13 @@ class Workload:
             "channels": chosen,
             "customers": [] if chosen == ["PUSH"] else self.chance.sample(known, customers),
             "due_at": self.start_ms + due_ms,
-            "message": _message(f"Olá nº {self.chance.randrange(1_000_000)} 🎉"),
+            "message": _message(self._body()),
         }
+
+    def _body(self) -> str:
+        """Some are large, so that a topic may refuse them."""
+        number = self.chance.randrange(1_000_000)
+        return f"Olá nº {number} 🎉" + "." * (0 if number % 25 else LARGE_BYTES)
 
     def _channels(self) -> list[str]:
         chosen = self.chance.sample(PERSONAL, self.chance.choice((1, 1, 1, 2, 3)))
