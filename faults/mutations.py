@@ -12,13 +12,14 @@ from typing import Any
 from saec.dispatch import takeover
 from saec.ingest import cancels
 from saec.ingest.loop import IngestLoop
+from saec.ingest.positions import StoredPositions
 from saec.kafka import intake
 from saec.kafka.ledger import Ledger
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from saec.recover import cancels as recover_cancels
 from saec.recover.ledger import RollForward
 from saec.recover.run import Recovery
-from saec.store import shards
+from saec.store import ground, shards
 
 _Patch = Callable[[], None]
 
@@ -145,6 +146,20 @@ def _restore_unnoticed() -> None:
     _put(intake, "start_offset", trusting)
 
 
+def _positions_lifted() -> None:
+    """Ingest stores and answers, whatever its positions and the server are by then."""
+    _put(StoredPositions, "_compare", lambda _self, _connection, _partitions: None)
+
+
+def _claims_anywhere() -> None:
+    """A claim and a commit do not look whether the database is the one of the takeover."""
+
+    def trusting(self: Any, connection: Any) -> Any:
+        return ground.look(connection, self._topics)
+
+    _put(ground.GroundWatch, "compare", trusting)
+
+
 MUTATIONS: dict[str, _Patch] = {
     "no-fence": _no_fence,
     "no-ledger": _no_ledger,
@@ -157,6 +172,8 @@ MUTATIONS: dict[str, _Patch] = {
     "recover-without-cancels": _recover_without_cancels,
     "recover-without-registry": _recover_without_registry,
     "restore-unnoticed": _restore_unnoticed,
+    "positions-lifted": _positions_lifted,
+    "claims-anywhere": _claims_anywhere,
 }
 
 
@@ -172,6 +189,7 @@ _ZOMBIES = Focus(
     ("stop at a step",), (("dispatch", "read"), ("dispatch", "compose"), ("dispatch", "emit/begin"))
 )
 _RESTORES = Focus(("restore a backup",), ())
+_IN_PLACE = Focus(("put tables back",), ())
 FOCUS: dict[str, Focus] = {
     **dict.fromkeys(
         (
@@ -182,6 +200,7 @@ FOCUS: dict[str, Focus] = {
         ),
         _RESTORES,
     ),
+    **dict.fromkeys(("positions-lifted", "claims-anywhere"), _IN_PLACE),
     "no-fence": _ZOMBIES,
     "owner-in-memory": _ZOMBIES,
     "no-ledger": Focus(

@@ -17,7 +17,7 @@ from typing import TypeVar
 import psycopg2
 from confluent_kafka import KafkaException
 
-from faults.backup import Backup
+from faults.backup import Backup, TableCopies
 from faults.control import Control
 from faults.parts import Parts
 from faults.processes import WENT_BACK, Fleet
@@ -26,6 +26,8 @@ from faults.recovery import Recovery
 
 PREFIX = "saec."
 RESTORE = "restore a backup"
+PUT_BACK = "put tables back"
+RESTORES = (RESTORE, PUT_BACK)
 _SOURCES = ("requests", "customers")
 _AGES_S = (2.0, 5.0, 10.0)
 _PROGRESS = (("requests", "answer/commit"), ("dispatch", "emit/commit"))
@@ -54,11 +56,13 @@ class Restore:
         self.calm = threading.Event()
         self.calm.set()
         self._backup = Backup(lambda statement: self.parts.sql(statement, "postgres"), "saec")
+        self._tables = TableCopies(lambda: self.parts.database_url)
         self._recovery = Recovery(self.parts, self.fleet, self.control, self.found)
 
     def back_up(self, chance: random.Random) -> None:
         """Take a backup, and let everything go on until it lacks something."""
         with self.down, self._told("no backup"):
+            self._asked(self._tables.take)
             self._asked(self._backup.take)
         before = [self.control.passed[step] for step in _PROGRESS]
         self.stopping.wait(chance.choice(_AGES_S))
@@ -68,12 +72,16 @@ class Restore:
             if time.monotonic() > deadline_s or self.stopping.wait(_LOOK_S):
                 break
 
-    def strike(self, chance: random.Random) -> str:
-        """Put the backup in the place of the database; come back when all is well again."""
+    def strike(self, chance: random.Random, *, in_place: bool = False) -> str:
+        """Put the backup in the place of the database; come back when all is well again.
+
+        Or put the tables back under processes that run on, `in_place`.
+        """
         manner, trying, kill = chance.choice(_MANNERS), chance.random() < 0.5, chance.random() < 0.5
+        manner = "running" if in_place else manner
         with self._alone():
             overlooked = self._overlook(chance)
-            self._put_back(manner, overlooked)
+            self._put_back(manner, overlooked, in_place=in_place)
             noticed_s = self._refused(overlooked) if manner == "running" or trying else None
             self.fleet.hold(kill=kill, spare=overlooked)
             said = self._recovery.run(chance)
@@ -131,12 +139,15 @@ class Restore:
             self.stopping.wait(seconds)
             member.signal(signal.SIGCONT)
 
-    def _put_back(self, manner: str, overlooked: str | None) -> None:
+    def _put_back(self, manner: str, overlooked: str | None, *, in_place: bool) -> None:
         if manner != "running":
             self.fleet.hold(kill=manner == "killed", spare=overlooked)
         self.fleet.expect_refusals(expecting=True)
         with self.down:
-            self._backup.restore()
+            if in_place:
+                self._asked(self._tables.put_back)  # a deadlock ends it: then again
+            else:
+                self._backup.restore()
 
     def _refused(self, overlooked: str | None) -> float:
         """On the restored database consumers end and shards halt by themselves; after how long."""

@@ -21,7 +21,7 @@ from faults.findings import Findings
 from faults.parts import Parts
 from faults.processes import Fleet
 from faults.readers import Follower, Watcher, read_all, read_by_console
-from faults.restore import RESTORE
+from faults.restore import RESTORES
 from faults.schedule import Faults
 from faults.steps import REQUIRED
 from faults.verdict import Output, judge
@@ -316,7 +316,7 @@ class Run:
             "dispatched": output.messages,
             "answers": dict(output.statuses),
             "faults": kinds,
-            "restores": [one.what for one in self._faults.struck if one.kind == RESTORE],
+            "restores": [one.what for one in self._faults.struck if one.kind in RESTORES],
             "kills": dict(self._fleet.kills),
             "starts": self._fleet.starts,
             "steps": {"/".join(step): self._control.struck[step] for step in REQUIRED},

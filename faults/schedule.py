@@ -27,7 +27,7 @@ from faults.control import Control, Step, Trap
 from faults.parts import Parts
 from faults.processes import Fleet, Member
 from faults.proxy import Direction, Proxy
-from faults.restore import RESTORE, Restore
+from faults.restore import PUT_BACK, RESTORES, Restore
 from faults.steps import KAFKA_COMMITS, REQUIRED, STORE_COMMITS
 
 Card = tuple[Step, str]
@@ -69,7 +69,7 @@ SHARES = {
     "step the clock": 2,
     "a topic takes less": 2,
 }
-KINDS = (*SHARES, RESTORE)
+KINDS = (*SHARES, *RESTORES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Faults:
         self._down = threading.Lock()
         self._extra = 0
         self.restore = Restore(self.parts, self.fleet, self.control, self.stopping, self._down)
-        self._drawn = tuple(kind for kind in self.only if kind != RESTORE)
+        self._drawn = tuple(kind for kind in self.only if kind not in RESTORES)
 
     def run(self, seconds: float, every_s: float, extra_s: float = 0.0) -> None:
         """Strike on average every `every_s`, for `seconds`; then let all of them end.
@@ -143,7 +143,7 @@ class Faults:
             for role in self._decks:
                 self._spawn(self._play_deck, role)
             self._spawn(self._play_restores, _FIRST_RESTORE_S, _RESTORES_S)
-        elif RESTORE in self.only:
+        elif set(RESTORES) & set(self.only):
             # Time to catch up in between: otherwise there is little to throw back.
             self._spawn(self._play_restores, *2 * [(4 * every_s, 8 * every_s)])
         kinds: list[str] = []
@@ -165,10 +165,11 @@ class Faults:
     def _play_restores(self, first_s: tuple[float, float], every_s: tuple[float, float]) -> None:
         """Now and then the database is thrown back; one time after the other."""
         chance = random.Random(f"{self.seed}/restores")  # noqa: S311
+        kinds = [kind for kind in RESTORES if not self.only or kind in self.only]
         pause_s = chance.uniform(*first_s)
         while self._goes_on_for(pause_s):
             self.restore.back_up(chance)
-            self._strike(RESTORE, _fork(chance))
+            self._strike(chance.choice(kinds), _fork(chance))
             pause_s = chance.uniform(*every_s)
 
     def _goes_on_for(self, seconds: float) -> bool:
@@ -220,8 +221,8 @@ class Faults:
         try:
             if kind == _DIE:
                 what = self._die_at(chance, card)
-            elif kind == RESTORE:
-                what = self.restore.strike(chance)
+            elif kind in RESTORES:
+                what = self.restore.strike(chance, in_place=kind == PUT_BACK)
             else:
                 what = getattr(self, "_" + kind.replace(" ", "_").lower())(chance)
         except Exception as error:  # a process that was just gone

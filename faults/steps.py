@@ -43,6 +43,8 @@ BASE: dict[str, dict[str, str]] = {
 INNER: dict[str, str] = {
     "begin": "saec.kafka.transaction:TransactionalProducer.begin",
     "write ledger": "saec.dispatch.emit:write_ledger",
+    "confirm claim": "saec.dispatch.round:confirm",
+    "confirm stored": "saec.ingest.positions:StoredPositions.confirm",
     "offsets": "saec.kafka.transaction:TransactionalProducer.send_offsets",
     "commit": "saec.kafka.transaction:TransactionalProducer.commit",
     "store commit": "sqlalchemy.engine.default:DefaultDialect.do_commit",
@@ -59,6 +61,7 @@ _INSIDE = {
         "apply/store commit",
         "emit/begin",
         "emit/write ledger",
+        "emit/confirm claim",
         "emit/commit",
         "release/store commit",
     ),
@@ -67,12 +70,14 @@ _INSIDE = {
         "cancel/store commit",
         "answer/begin",
         "answer/offsets",
+        "answer/confirm stored",
         "answer/commit",
     ),
     "customers": (
         "register/store commit",
         "answer/begin",
         "answer/offsets",
+        "answer/confirm stored",
         "answer/commit",
     ),
 }
