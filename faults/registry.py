@@ -1,17 +1,18 @@
 """The model of the registry: which addresses a customer may have had at an instant.
 
-A record counts from its append time at the earliest. It has certainly replaced the one before once
-the group was seen to have answered it: `seen_stored` is what a watcher of the group saw. Between
-the two, both are possible. Invariant: nothing here comes from SAEC's code or database.
+A record changes what it mentions. It counts from its append time at the earliest. It certainly
+counts once the group was seen to have answered it: `seen_stored` is what a watcher of the group
+saw. Between the two, both are possible. Invariant: nothing here comes from SAEC's code or database.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from faults.wire import Record
 
+_KEPT = ("email", "phone", "opted_out")
 Seen = tuple[int, dict[int, int]]
 """An instant (ms), and the offset of each partition that the group had committed before it."""
 
@@ -57,16 +58,40 @@ def learn(records: Iterable[Record], seen_stored: Iterable[Seen]) -> Registry:
     for record in records:
         by_customer.setdefault((record.key or b"").decode(), []).append(record)
     registry = Registry()
-    for customer, found in by_customer.items():
-        found.sort(key=lambda one: (one.timestamp_ms, one.partition, one.offset))
+    for customer, mixed in by_customer.items():
+        found = _in_order(mixed)
         froms = [0, *(record.timestamp_ms for record in found)]
-        values = [None, *(record.value for record in found)]
         untils = [*(_stored_by(record, seen) for record in found), None]
         registry.versions[customer] = [
-            Version(None if value is None else json.loads(value), from_ms, until_ms)
-            for value, from_ms, until_ms in zip(values, froms, untils, strict=True)
+            Version(fields, from_ms, until_ms)
+            for fields, from_ms, until_ms in zip(_fields(found), froms, untils, strict=True)
         ]
     return registry
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    """A customer's records, oldest first: of one partition by offset, whatever was stamped."""
+    last_ms: dict[int, int] = {}
+    placed = []
+    for record in sorted(records, key=lambda one: (one.partition, one.offset)):
+        at_ms = max(record.timestamp_ms, last_ms.get(record.partition, 0))
+        last_ms[record.partition] = at_ms
+        placed.append((at_ms, record.partition, record.offset, record))
+    return [record for *_, record in sorted(placed, key=lambda one: one[:3])]
+
+
+def _fields(records: Iterable[Record]) -> Iterator[dict[str, Any] | None]:
+    """What is registered before, and after, each record: it changes what it mentions."""
+    known: dict[str, Any] | None = None
+    yield known
+    for record in records:
+        if record.value is None:
+            known = None
+        else:
+            said = json.loads(record.value)
+            mentioned = {name: said[name] for name in _KEPT if said.get(name) is not None}
+            known = {"opted_out": [], **(known or {}), **mentioned}
+        yield known
 
 
 def _stored_by(record: Record, seen: list[Seen]) -> int | None:

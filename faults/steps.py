@@ -33,7 +33,7 @@ BASE: dict[str, dict[str, str]] = {
     "customers": {
         "start": "saec.kafka.intake:Intake._starts",
         "read batch": "saec.kafka.intake:Intake.read",
-        "register": "saec.ingest.customers:upsert_customers",
+        "register": "saec.ingest.customers:register",
         "answer": "saec.kafka.intake:Intake.answer",
         "go back": "saec.kafka.intake:Intake.rewind",
     },

@@ -140,14 +140,14 @@ class Workload:
         version = self._versions[customer] = self._versions.get(customer, -1) + 1
         if version and self.chance.random() < 0.1:
             return Event(at_ms, customer, None, customer=True)
-        fields: dict[str, Any] = {
-            "type": "saec.v1.CustomerRegistered",
-            "id": customer,
-            "opted_out": [one for one in PERSONAL if self.chance.random() < 0.05],
-        }
-        if self.chance.random() < 0.95:
+        fields: dict[str, Any] = {"type": "saec.v1.CustomerRegistered", "id": customer}
+        # What is absent or null stays as it was, what is empty is cleared.
+        if self.chance.random() < 0.6:
+            fields["opted_out"] = [one for one in PERSONAL if self.chance.random() < 0.1]
+        fields["email"] = fields["phone"] = self.chance.choice((None, None, ""))
+        if self.chance.random() < 0.9:
             fields["email"] = f"{customer}.{version}@example.com"
-        if self.chance.random() < 0.95:
+        if self.chance.random() < 0.9:
             fields["phone"] = f"+55119{80_000_000 + int(customer[1:]) * 1_000 + version % 1_000}"
         return Event(at_ms, customer, json.dumps(fields).encode(), customer=True)
 

@@ -43,6 +43,8 @@ class Reason(StrEnum):
     # an address that is kept out of the registry
     INVALID_EMAIL = "invalid_email"
     INVALID_PHONE = "invalid_phone"
+    # a record of the registry that came too late; for an erasure of nobody: UNKNOWN_CUSTOMER
+    SUPERSEDED = "superseded"
     # an accepted message that cannot go out
     EXPIRED = "expired"
     UNKNOWN_CUSTOMER = "unknown_customer"

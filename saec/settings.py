@@ -97,6 +97,14 @@ class Settings(BaseSettings):
     requests_retention_days: PositiveInt = Field(
         760, description="How long saec.requests is kept: longer than the horizon."
     )
+    customers_retention_days: PositiveInt = Field(
+        30,
+        description="How long saec.customers is kept: longer than consumers.customers ever stands "
+        "still. It carries addresses; saec.registry keeps what is registered.",
+    )
+    erased_within_days: PositiveInt = Field(
+        7, description="How soon saec.registry drops what was replaced or erased."
+    )
     dispatch_retention_days: PositiveInt = Field(
         7, description="How long channel topics are kept: short, they carry addresses."
     )
@@ -216,6 +224,7 @@ class Topics:
     def __init__(self, prefix: str) -> None:
         self.requests = f"{prefix}requests"
         self.customers = f"{prefix}customers"
+        self.registry = f"{prefix}registry"
         self.status = f"{prefix}status"
         self.rejected = f"{prefix}rejected"
         self.ledger = f"{prefix}ledger"
@@ -229,6 +238,7 @@ class Topics:
         return [
             self.requests,
             self.customers,
+            self.registry,
             *self.dispatch.values(),
             self.status,
             self.rejected,

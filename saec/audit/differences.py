@@ -357,8 +357,8 @@ _OF_CUSTOMER = {
     "source_partition": "n.partition",
     "source_offset": 'n."offset"',
 }
-# The record of a row may be compacted away: then one of the same key stands behind it, which was
-# not taken in yet, or was refused. Of an erased one nothing need be left.
+# What stands in PostgreSQL goes to saec.registry a little later, and what stood there may be
+# compacted away by then. Of an erased customer nothing need be left.
 _CUSTOMERS = [
     f"""
     CREATE TABLE customers_compared AS
@@ -371,14 +371,19 @@ _CUSTOMERS = [
     compared AS (
         SELECT customer_id, n.customer_id IS NOT NULL AS is_record,
                p.customer_id IS NOT NULL AS is_row, n.partition, n."offset",
-               p.source_partition, p.source_offset, p.erased, {_differ(_OF_CUSTOMER)} AS differ,
+               p.source_partition, p.source_offset, p.erased,
+               k.before > 0 AND p.source_offset >= k.before AS on_its_way,
+               {_differ(_OF_CUSTOMER)} AS differ,
                (p.appended_at_ms, p.source_partition, p.source_offset)
                    > (n.stamped_ms, n.partition, n."offset") AS newer
-        FROM registry n FULL JOIN pg.customers p USING (customer_id))
-    SELECT c.*, g.customer_id IS NOT NULL AND (newer OR NOT is_record) AND NOT EXISTS (
+        FROM registry n FULL JOIN pg.customers p USING (customer_id)
+        LEFT JOIN known k
+             ON k.topic = getvariable('customers_topic') AND k.partition = p.source_partition)
+    SELECT c.*, (g.customer_id IS NOT NULL OR coalesce(on_its_way, false))
+                AND (newer OR NOT is_record) AND NOT EXISTS (
                     SELECT 1 FROM registered r
                     WHERE (r.partition, r."offset") = (source_partition, source_offset)) AS gone,
-           coalesce(g.to_come, false) AS to_come
+           coalesce(g.to_come, false) OR coalesce(on_its_way, false) AS to_come
     FROM compared c LEFT JOIN later g ON g.customer_id = c.customer_id
          AND g.partition = c.source_partition AND g."offset" > c.source_offset
     WHERE NOT is_row OR (is_record AND differ <> '') OR NOT (is_record OR erased)

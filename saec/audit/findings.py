@@ -66,7 +66,7 @@ MEANING = {
     Kind.STORED_OTHERWISE: "a row of PostgreSQL that is not what its record says",
     Kind.NOT_PENDING: "neither dispatched nor stopped, and not pending in PostgreSQL",
     Kind.PENDING_THOUGH_DONE: "pending in PostgreSQL, although dispatched or stopped",
-    Kind.CUSTOMER_OTHERWISE: "in PostgreSQL's registry otherwise than in saec.customers",
+    Kind.CUSTOMER_OTHERWISE: "in PostgreSQL's registry otherwise than in saec.registry",
     Kind.UNHEARD: "a cancel that came after its request, and was answered UNKNOWN_REQUEST for good",
     Kind.STORE_POSITION: "PostgreSQL has not read as far as it must, or farther than there is",
 }

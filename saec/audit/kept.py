@@ -17,11 +17,10 @@ from saec.contracts.dispatch import encode_message
 from saec.contracts.events import CancelRequested, Lane
 from saec.contracts.headers import traceparent
 from saec.contracts.rejected import RejectedError
-from saec.ingest.customers import row_of
+from saec.ingest import registry
 from saec.ingest.requests import content_hash, hash_of
 from saec.kafka.bulk import Block
 from saec.kafka.records import Incoming
-from saec.settings import Settings
 
 TABLES = """
     CREATE TABLE details (
@@ -86,9 +85,9 @@ def details(page: pa.Table, block: Block) -> pa.Table:
     return pa.Table.from_pylist(rows, _DETAILS)
 
 
-def registered(settings: Settings, block: Block) -> pa.Table:
-    """What the registry makes of each record of saec.customers."""
-    rows = [_registered(settings, block, row) for row in range(len(block.values))]
+def registered(block: Block) -> pa.Table:
+    """What saec.registry has of each customer; the place is that of its source."""
+    rows = [_registered(block, row) for row in range(len(block.values))]
     return pa.Table.from_pylist(rows, _REGISTERED)
 
 
@@ -140,7 +139,7 @@ def _checksum(request_id: str) -> int | None:
         return None
 
 
-def _registered(settings: Settings, block: Block, row: int) -> dict[str, Any]:
+def _registered(block: Block, row: int) -> dict[str, Any]:
     key = block.keys[row]
     source = Incoming(
         block.topic,
@@ -151,28 +150,25 @@ def _registered(settings: Settings, block: Block, row: int) -> dict[str, Any]:
         block.values[row],
         block.headers(row),
     )
-    place = {
-        "partition": source.partition,
-        "offset": source.offset,
-        "stamped_ms": source.appended_at_ms,
-    }
     try:
-        kept = row_of(source, settings)
+        kept = registry.mention(source)
     except RejectedError:
-        return {**place, "customer_id": (key or b"").decode("utf-8", "replace"), "valid": False}
+        return {"customer_id": (key or b"").decode("utf-8", "replace"), "valid": False}
     return {
-        **place,
+        "partition": kept.source_partition,
+        "offset": kept.source_offset,
+        "stamped_ms": kept.appended_at_ms,
         "customer_id": kept.customer_id,
         "email": _of_customer(kept.customer_id, kept.email),
         "phone": _of_customer(kept.customer_id, kept.phone),
-        "opted_out": kept.opted_out,
-        "erased": kept.erased,
+        "opted_out": kept.opted_out or 0,
+        "erased": kept.erases,
         "valid": True,
     }
 
 
 def _of_customer(customer_id: str, address: str | None) -> str | None:
-    return None if address is None else _md5(f"{customer_id}\n{address}".encode())
+    return None if not address else _md5(f"{customer_id}\n{address}".encode())
 
 
 def _md5(value: bytes) -> str:

@@ -152,7 +152,7 @@ def _topics(
     names, messages = settings.topics, _Messages(books)
     compared: dict[str, Callable[[Block], list[Rows]]] = {
         names.requests: lambda block: _with_details(_requests(block), block),
-        names.customers: lambda block: [("registered", kept.registered(settings, block))],
+        names.registry: lambda block: [("registered", kept.registered(block))],
     }
     return {
         names.requests: _requests,

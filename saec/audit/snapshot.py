@@ -67,16 +67,21 @@ def copy(settings: Settings, books: Books) -> None:
 
 
 def registry(settings: Settings) -> list[Extent]:
-    """The stretches of saec.customers; their ends are taken now.
+    """The stretches of saec.registry, and of saec.customers without any record; ends are of now.
 
     Raises:
         BrokerUnavailableError: no answer.
     """
-    topic = settings.topics.customers
-    found = stretches.bounds(settings, topic, committed=True)
+    whole, source = settings.topics.registry, settings.topics.customers
     return [
-        Extent(topic, partition, one.start, one.start, one.end, one.end)
-        for partition, one in found.items()
+        *(
+            Extent(whole, partition, one.start, one.start, one.end, one.end)
+            for partition, one in stretches.bounds(settings, whole, committed=True).items()
+        ),
+        *(
+            Extent(source, partition, one.start, one.end, one.end, one.end)
+            for partition, one in stretches.bounds(settings, source, committed=True).items()
+        ),
     ]
 
 

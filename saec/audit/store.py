@@ -219,7 +219,7 @@ _STANDING = """
         FROM sized s LEFT JOIN done d USING (request_id, slice_no))
     SELECT *, NOT led AND from_end <= stopped AS cancelled FROM led
 """
-# The newest record of each customer, of those that were taken in.
+# The newest of what saec.registry has of each customer; partition and offset are of its source.
 _REGISTRY = """
     CREATE TABLE registry AS
     SELECT r.* FROM registered r

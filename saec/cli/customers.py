@@ -4,24 +4,22 @@ Invariant: everything given is valid before the first record is published; an er
 and the column, or the position, never a value.
 """
 
-import csv
-import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated
 
 import typer
 
 from saec.cli import output
 from saec.cli.compose import invalid_lines
+from saec.cli.customer_file import CLEARABLE, Changes, Reader
 from saec.cli.errors import Commands, ExitCode, InputError
 from saec.cli.publishing import JSON_HEADERS
 from saec.contracts.decode import RejectedError, decode_customer
 from saec.kafka.publish import Delivery, publish
 from saec.kafka.records import Outgoing
 from saec.settings import Settings, load_settings
-
-COLUMNS = ("id", "name", "email", "phone", "opted_out")
 
 customers = typer.Typer(cls=Commands, no_args_is_help=True, help="The registry of customers.")
 
@@ -36,26 +34,50 @@ def load_command(
     file: Annotated[
         Path, typer.Argument(help="CSV in UTF-8 with a header line; commas or semicolons.")
     ],
+    *,
+    empty_clears: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--empty-clears",
+            metavar="COLUMN",
+            help="In this column (email, phone or opted_out) an empty cell clears what is "
+            "registered; repeat it.",
+        ),
+    ] = None,
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Leave addresses out that are not valid, and publish the rest; ends with 1.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would change; publish nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Publish the customers in a CSV file to the registry's topic.
 
     Columns: id, and as far as known name, email, phone, opted_out (channels, separated by |).
-    A customer that is registered already is replaced. Invalid addresses are kept out by the
-    registry's consumer, with an answer on the status topic: `saec tail status`.
+    What the file does not say stays as it is registered: a column that is not there, a cell that
+    is empty. Everything is checked before anything is published, each address too.
 
-    Example: `saec customers load customers.csv`
+    Examples:
+
+    `saec customers load customers.csv --dry-run`
+
+    `saec customers load back.csv --empty-clears opted_out`
     """
     settings = load_settings()
-    total = _validate(settings, file)
-    delivery = _publish(settings, _records(settings, file), total)
-    _tell(
-        delivery,
-        f"{output.counted(delivery.delivered, 'customer')} published to "
-        f"{settings.topics.customers}",
-        "Load the file again: a customer is simply replaced.",
-        as_json=as_json,
-    )
+    reader = Reader(file, _clearable(empty_clears or []), leave_out, settings.max_request_bytes)
+    changes = _checked(reader)
+    if dry_run:
+        _tell_changes(changes, "would be registered or changed", as_json=as_json)
+    else:
+        delivery = _publish(settings, _records(settings, reader), changes.customers)
+        _tell_loaded(settings, changes, delivery, as_json=as_json)
+    if changes.left_out:
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 @customers.command("erase")
@@ -102,6 +124,10 @@ def _tell(delivery: Delivery, done: str, advice: str, *, as_json: bool) -> None:
         output.as_json({"published": delivery.delivered, "failed": len(delivery.failures)})
     else:
         output.line(done)
+    _end_if_failed(delivery, advice)
+
+
+def _end_if_failed(delivery: Delivery, advice: str) -> None:
     if delivery.failures:
         output.error(
             f"{output.counted(len(delivery.failures), 'record')} not acknowledged: "
@@ -110,79 +136,55 @@ def _tell(delivery: Delivery, done: str, advice: str, *, as_json: bool) -> None:
         raise typer.Exit(ExitCode.UNAVAILABLE)
 
 
-def _validate(settings: Settings, file: Path) -> int:
-    """How many customers the file holds. Raises InputError."""
-    errors, total = [], 0
-    for line_no, fields in _rows(file):
-        total += 1
-        try:
-            record = _record(settings, fields)
-            decode_customer(record.key, record.value, record.headers, settings.max_request_bytes)
-        except RejectedError as rejected:
-            errors.append(f"line {line_no}: {rejected}")
-        except InputError as error:
-            errors.append(f"line {line_no}: {error}")
+def _clearable(columns: list[str]) -> frozenset[str]:
+    if not set(columns) <= set(CLEARABLE):
+        raise InputError(f"--empty-clears: give one of {', '.join(CLEARABLE)}")
+    return frozenset(columns)
+
+
+def _checked(reader: Reader) -> Changes:
+    """What the file would change. Raises InputError: all that is wrong with it."""
+    changes, errors = reader.check()
     if errors:
         raise invalid_lines(errors)
-    if not total:
-        raise InputError(f"{file}: no customer below the header; nothing was published")
-    return total
+    if not changes.customers:
+        raise InputError(f"{reader.path}: no customer below the header; nothing was published")
+    return changes
 
 
-def _records(settings: Settings, file: Path) -> Iterator[Outgoing]:
-    return (_record(settings, fields) for _, fields in _rows(file))
+def _records(settings: Settings, reader: Reader) -> Iterator[Outgoing]:
+    for id_, value in reader.records():
+        yield Outgoing(settings.topics.customers, value, id_.encode(), JSON_HEADERS)
 
 
-def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each customer's cells by column, with the number of the line they end on."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            yield from _read_rows(lines)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{file}: not CSV: {error}") from None
+def _tell_loaded(
+    settings: Settings, changes: Changes, delivery: Delivery, *, as_json: bool
+) -> None:
+    if as_json:
+        output.as_json(
+            {"published": delivery.delivered, "failed": len(delivery.failures)} | asdict(changes)
+        )
+    else:
+        _tell_changes(changes, f"published to {settings.topics.customers}", as_json=False)
+    _end_if_failed(delivery, "Load the file again: it says the same again.")
 
 
-def _read_rows(lines: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.reader(lines, strict=True, delimiter=_delimiter(lines))
-    header = [name.strip() for name in next(reader, [])]
-    if "id" not in header or not set(header) <= set(COLUMNS) or len(set(header)) < len(header):
-        raise InputError(f"line 1: give a header with id and some of {', '.join(COLUMNS[1:])}")
-    for cells in reader:
-        if not cells:
-            continue
-        # a row of another length is an error of that line, not of the file
-        yield reader.line_num, dict(zip(header, cells, strict=False)) | _length(header, cells)
-
-
-def _delimiter(lines: TextIO) -> str:
-    """A comma, or what Excel writes where the comma is the decimal sign; no column's name has one.
-
-    Rewinds `lines`.
-    """
-    first = lines.readline()
-    lines.seek(0)
-    return ";" if ";" in first and "," not in first else ","
-
-
-def _length(header: list[str], cells: list[str]) -> dict[str, str]:
-    return {} if len(header) == len(cells) else {"": f"{len(cells)} cells, not {len(header)}"}
-
-
-def _record(settings: Settings, fields: dict[str, str]) -> Outgoing:
-    if "" in fields:
-        raise InputError(fields[""])
-    opted_out = [channel.strip().upper() for channel in fields.get("opted_out", "").split("|")]
-    event = {
-        "type": "saec.v1.CustomerRegistered",
-        "id": fields["id"],
-        "name": fields.get("name") or None,
-        "email": fields.get("email") or None,
-        "phone": fields.get("phone") or None,
-        "opted_out": [channel for channel in opted_out if channel],
-    }
-    value = json.dumps(event, ensure_ascii=False).encode()
-    return Outgoing(settings.topics.customers, value, fields["id"].encode(), JSON_HEADERS)
+def _tell_changes(changes: Changes, done: str, *, as_json: bool) -> None:
+    if as_json:
+        output.as_json(asdict(changes))
+        return
+    output.line(f"{output.counted(changes.customers, 'customer')} {done}")
+    said = [
+        f"{output.counted(count, what)} set"
+        for count, what in (
+            (changes.email, "e-mail address"),
+            (changes.phone, "phone number"),
+            (changes.opted_out, "customer's opt-out"),
+        )
+        if count
+    ]
+    said += [f"{column} cleared of {count:,}" for column, count in changes.cleared.items() if count]
+    if said:
+        output.note(", ".join(said))
+    if changes.left_out:
+        output.error("left out:\n" + "\n".join(f"  {text}" for text in changes.left_out[:20]))

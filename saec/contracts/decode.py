@@ -5,6 +5,7 @@ and none takes time or memory out of proportion to its size: a megabyte costs at
 one core and 64 megabytes, whatever it is.
 """
 
+import unicodedata
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -108,8 +109,9 @@ def decode_customer(
     """
     customer_id = _customer_id(key)
     try:
+        _refuse_quotes(customer_id)
         if value is None:
-            return _erased(customer_id)
+            return _erased(customer_id, key)
         name, fields = _read(value, headers, max_bytes, _CUSTOMERS)
         return _of_key(_validate(_CUSTOMERS[name], fields), customer_id)
     except RejectedError as rejected:
@@ -118,9 +120,30 @@ def decode_customer(
 
 
 def _of_key(customer: CustomerRegistered, customer_id: str | None) -> CustomerRegistered:
-    if customer.id != customer_id:
-        raise RejectedError(Reason.KEY_MISMATCH, "the record's key is not the customer's id")
-    return customer
+    if customer.id == customer_id:
+        return customer
+    hint = ""
+    if customer_id is not None and _same_letters(customer.id, customer_id):
+        hint = ": it has the same letters in another Unicode form"
+    raise RejectedError(Reason.KEY_MISMATCH, f"the record's key is not the customer's id{hint}")
+
+
+def _same_letters(one: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+
+
+def _refuse_quotes(customer_id: str | None) -> None:
+    """A key that went through a JSON serializer: nobody is registered under it."""
+    if (
+        customer_id is not None
+        and len(customer_id) > 1
+        and customer_id[0] == customer_id[-1] == '"'
+    ):
+        raise RejectedError(
+            Reason.INVALID_ID,
+            "the record's key has quotation marks around it, as JSON writes a text; publish it "
+            "with a serializer of plain strings",
+        )
 
 
 def _read(
@@ -202,6 +225,15 @@ def _request_id(fields: _Fields) -> UUID | None:
         return None
 
 
+def _no_text(key: bytes | None) -> str:
+    """What a key is that is none, if that can be said."""
+    if not key:
+        return ": there is none"
+    if any(byte < 0x20 for byte in key):  # as in a number of eight bytes
+        return ": it is binary; publish it with a serializer of plain strings"
+    return ""
+
+
 def _customer_id(key: bytes | None) -> str | None:
     """The key, if it can be a customer's id."""
     try:
@@ -210,7 +242,9 @@ def _customer_id(key: bytes | None) -> str | None:
         return None
 
 
-def _erased(customer_id: str | None) -> CustomerErased:
+def _erased(customer_id: str | None, key: bytes | None) -> CustomerErased:
     if customer_id is None:
-        raise RejectedError(Reason.INVALID_ID, "the record's key is not a customer's id")
+        raise RejectedError(
+            Reason.INVALID_ID, f"the record's key is not a customer's id{_no_text(key)}"
+        )
     return CustomerErased(id=customer_id)

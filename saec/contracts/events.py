@@ -268,13 +268,16 @@ class CancelRequested(_Event):
 
 
 class CustomerRegistered(_Event):
-    """A customer as the registry knows them; addresses are as they were written, unchecked."""
+    """What somebody says of a customer; None: nothing of it. Addresses are as they were written.
+
+    An empty address clears the registered one, an empty set of channels clears the opt-outs.
+    """
 
     id: Id
     name: Line | None = Field(default=None, repr=False)
     email: RawAddress | None = Field(default=None, repr=False)
     phone: RawAddress | None = Field(default=None, repr=False)
-    opted_out: frozenset[Channel] = frozenset()
+    opted_out: frozenset[Channel] | None = None
 
     @field_validator("opted_out", mode="before")
     @classmethod

@@ -81,7 +81,7 @@ def _wanted(
 def _address(customer: CustomerRegistered | None, channel: Channel) -> str | Reason:
     if customer is None:
         return Reason.UNKNOWN_CUSTOMER
-    if channel in customer.opted_out:
+    if channel in (customer.opted_out or ()):
         return Reason.OPTED_OUT
     address = customer.email if channel is Channel.EMAIL else customer.phone
     return address if address and _is_valid(address) else Reason.NO_ADDRESS

@@ -46,7 +46,8 @@ def cancel(topics: Topics, event: CancelRequested) -> Outgoing:
 
 def customer(topics: Topics, event: CustomerRegistered) -> Outgoing:
     """The record of a customer."""
-    fields = event.model_dump(by_alias=True) | {"opted_out": sorted(event.opted_out)}
+    opted_out = None if event.opted_out is None else sorted(event.opted_out)
+    fields = event.model_dump(by_alias=True) | {"opted_out": opted_out}
     named = headers.cloud_event("saec.v1.CustomerRegistered", "/demo", event.id)
     value = avro.encode_single("customer_registered", fields)
     return Outgoing(topics.customers, value, event.id.encode(), named)

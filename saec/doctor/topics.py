@@ -74,6 +74,20 @@ def _settings(patient: Patient) -> Iterator[Finding]:
                 f"{spec.name} keeps erasures for {_days(have)} after compaction only",
                 f"{_ALTER} {spec.name} --add-config {pair}`.",
             )
+    yield from _lingering(patient)
+
+
+def _lingering(patient: Patient) -> Iterator[Finding]:
+    """What is deleted or erased is gone when its segment is, or is compacted."""
+    for key in ("segment.ms", "max.compaction.lag.ms"):
+        for spec, have, pair in _differing(patient, key):
+            if int(have) > int(spec.config[key]):
+                yield warning(
+                    "topic_settings",
+                    f"{spec.name} has {key} of {_days(have)}: it keeps what is to go, addresses "
+                    "too, for that much longer",
+                    f"{_ALTER} {spec.name} --add-config {pair}`.",
+                )
 
 
 def _sizes(patient: Patient) -> Iterator[Finding]:
@@ -115,7 +129,7 @@ def _retention(patient: Patient) -> Iterator[Finding]:
             continue  # against the horizon, below
         elif shorter:
             yield warning(name, f"{spec.name} is kept for {_days(have)}", advice)
-        elif spec.name in names.dispatch.values():
+        elif spec.name in {*names.dispatch.values(), names.customers}:
             kept = "for ever" if int(have) < 0 else f"for {_days(have)}"
             yield warning(name, f"{spec.name} carries addresses and is kept {kept}", advice)
     yield from _requests_retention(patient)

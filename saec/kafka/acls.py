@@ -57,6 +57,8 @@ def _rules(settings: Settings) -> Iterator[_Line]:
         if role == "requests":
             # A database behind the ledger went back in time: its answers to cancels would be false.
             yield role, "topic", names.ledger, ("Read",), False
+        else:
+            yield role, "topic", names.registry, ("Write",), False
         yield role, "topic", names.status, ("Write",), False
         yield role, "topic", names.rejected, ("Write",), False
         yield role, "group", settings.group_id(role), ("Read",), False

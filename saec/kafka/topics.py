@@ -19,6 +19,7 @@ from saec.settings import Settings, variable
 _TIMEOUT_S = 10.0
 _SHOWN_POLL_S = 0.02
 _DAY_MS = 86_400_000
+_SMALL_SEGMENT = 64 * 1024 * 1024
 # On top of the value: key, headers and framing of a copy in saec.rejected.
 _REJECTED_HEADROOM = 2
 # Whatever is accepted fits into it, whatever the cluster's default is; it is Kafka's own default.
@@ -70,22 +71,18 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
         TopicSpec(
             names.customers,
             broad,
-            {
-                "cleanup.policy": "compact",
-                # An erasure has to be there for whoever reads on after being restored.
-                "delete.retention.ms": str(settings.ledger_retention_days * _DAY_MS),
-            }
-            | source,
+            _kept_to_the_day(settings.customers_retention_days) | source,
         ),
+        TopicSpec(names.registry, broad, _newest(settings) | roomy),
         *(
-            TopicSpec(name, broad, _kept(settings.dispatch_retention_days) | roomy)
+            TopicSpec(name, broad, _kept_to_the_day(settings.dispatch_retention_days) | roomy)
             for name in names.dispatch.values()
         ),
-        TopicSpec(names.status, broad, _kept(settings.status_retention_days) | roomy),
+        TopicSpec(names.status, broad, _kept_to_the_day(settings.status_retention_days) | roomy),
         TopicSpec(
             names.rejected,
             broad,
-            _kept(settings.status_retention_days)
+            _kept_to_the_day(settings.status_retention_days)
             | {"max.message.bytes": str(max(_LEAST_BYTES, size * _REJECTED_HEADROOM))},
         ),
         TopicSpec(names.ledger, shards, _kept(settings.ledger_retention_days) | roomy),
@@ -93,7 +90,7 @@ def specifications(settings: Settings, shards: int) -> list[TopicSpec]:
             TopicSpec(
                 name,
                 broad,
-                _kept(settings.status_retention_days)
+                _kept_to_the_day(settings.status_retention_days)
                 | source
                 # What fits here fits into saec.requests, with the header that is added.
                 | {"max.message.bytes": str(size - _BINDING_BYTES)},
@@ -308,3 +305,26 @@ def _check_ledger(settings: Settings, standing: dict[str, int], shards: int) -> 
 
 def _kept(days: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(days * _DAY_MS)}
+
+
+def _kept_to_the_day(days: int) -> dict[str, str]:
+    """Kafka deletes segments, a week long unless told otherwise, when all of one is old enough.
+
+    Of what is kept for years a segment a day would be too many open files.
+    """
+    return _kept(days) | {"segment.ms": str(_DAY_MS)}
+
+
+def _newest(settings: Settings) -> dict[str, str]:
+    """The newest record of each key; what it replaced is gone within so many days.
+
+    Only closed segments are compacted, so they are small and short.
+    """
+    return {
+        "cleanup.policy": "compact",
+        "max.compaction.lag.ms": str(settings.erased_within_days * _DAY_MS),
+        "segment.ms": str(_DAY_MS),
+        "segment.bytes": str(_SMALL_SEGMENT),
+        # An erasure has to be there for whoever reads on after being restored.
+        "delete.retention.ms": str(settings.ledger_retention_days * _DAY_MS),
+    }

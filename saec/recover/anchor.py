@@ -4,21 +4,29 @@ Invariant: what is pending stays pending and goes out once through the new Kafka
 known is told before anything is changed, and where it matters the operator chooses.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from saec import installation
 from saec.clock import Clock
+from saec.errors import BrokerUnavailableError
+from saec.ingest import registry
 from saec.kafka import stretches
 from saec.kafka.ledger import Ledger
+from saec.kafka.publish import publish
+from saec.kafka.records import Outgoing
 from saec.recover.company import refuse_company
 from saec.recover.errors import RecoverError
 from saec.settings import Settings
 from saec.store import anchor, identity
 from saec.store import installation as store
-from saec.store.anchor import OnItsWay
+from saec.store.anchor import GENERATION, OnItsWay
+from saec.store.customers import read_registered
 from saec.store.engine import Connection, Engine, transaction
 from saec.store.identity import KafkaIds
 from saec.store.positions import save_positions
+
+_PAGE_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +89,40 @@ class Anchor:
                 f"{change.in_doubt} slices were on their way: choose with --claimed sent or "
                 "--claimed unsent whether they count as sent or are sent (again)"
             )
+        if change.customers:
+            self._write_registry()
         topics, ends = self._settings.topics, self._ledger_ends() if change.ledger else {}
         with transaction(self._engine) as connection:
             if change.requests:
                 anchor.age_sources(connection)
                 self._begin_source(connection, "requests", topics.requests)
             if change.customers:
+                anchor.age_registry(connection)
                 self._begin_source(connection, "customers", topics.customers)
             if change.ledger:
                 anchor.give_up_claims(connection, sent=bool(claimed_sent))
                 anchor.begin_ledger(connection, ends)
             identity.replace_ids(connection, installation.kafka_ids(self._settings))
         return change
+
+    def _write_registry(self) -> None:
+        """Write every customer to saec.registry, which may be new: a rebuild reads it alone."""
+        delivery = publish(self._settings, self._registry())
+        if delivery.failures:
+            raise BrokerUnavailableError(f"writing the registry: {delivery.failures[0].why}")
+
+    def _registry(self) -> Iterator[Outgoing]:
+        behind = ""
+        while True:
+            with transaction(self._engine) as connection:
+                page = read_registered(connection, behind, _PAGE_ROWS)
+            if not page:
+                return
+            behind = page[-1].customer_id
+            aged = (
+                replace(row, source_partition=row.source_partition - GENERATION) for row in page
+            )
+            yield from registry.records(self._settings.topics, aged)
 
     def _begin_source(self, connection: Connection, role: str, topic: str) -> None:
         """Where the group begins: at the oldest record, unless its offsets came along."""

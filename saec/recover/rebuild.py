@@ -120,7 +120,8 @@ class Rebuild(Steps):
         self._check_free()
         seen = self._look()
         report, requests = self.report, seen.requests
-        report.requests_read, report.customers_read = requests.records, seen.customers.records
+        report.requests_read = requests.records
+        report.customers_read = sum(map(len, self._registry(seen.customers).values()))
         report.batches = sum(one.batches for one in seen.ledger.values())
         report.slices = sum(one.slices for one in seen.ledger.values())
         given = self._given(requests)

@@ -84,7 +84,7 @@ class Recovery(Steps):
                     self.report.undecided += not known
                 done(len(batch))
         self.report.requests_read = requests.records
-        self.report.customers_read = customers.records
+        self.report.customers_read = sum(map(len, self._registry(customers).values()))
         self._foresee_ledger()
         return self.report
 
@@ -120,7 +120,7 @@ class Recovery(Steps):
         topics = self._settings.topics
         return (
             sources.look(self._settings, self._engine, "requests", topics.requests),
-            sources.look(self._settings, self._engine, "customers", topics.customers),
+            sources.look(self._settings, self._engine, "customers", topics.customers, read=False),
         )
 
     def _take_shards(self, roll: RollForward) -> dict[int, Held]:

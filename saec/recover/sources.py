@@ -34,8 +34,10 @@ class Source:
         return {partition: stretch.end for partition, stretch in self.again.items()}
 
 
-def look(settings: Settings, engine: Engine, role: str, topic: str) -> Source:
+def look(settings: Settings, engine: Engine, role: str, topic: str, *, read: bool = True) -> Source:
     """Where a source stands, once no transaction can move its group any more.
+
+    `read`: whether the records themselves are needed.
 
     Raises:
         RecoverError: records are gone, or the group's offsets are.
@@ -49,7 +51,7 @@ def look(settings: Settings, engine: Engine, role: str, topic: str) -> Source:
     again, behind = {}, {}
     for partition, end in committed.items():
         start = saved.get(partition, kept[partition].start)
-        if start < end and start < kept[partition].start:
+        if read and start < end and start < kept[partition].start:
             raise RecoverError(
                 f"{topic} partition {partition}: offsets {start} to {kept[partition].start - 1} "
                 "were deleted, so what was asked there is not known; restore a younger backup"

@@ -3,13 +3,16 @@
 Invariant: each step may be done again, and answers nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 
 from saec.clock import Clock
-from saec.ingest.customers import CustomerIntake
+from saec.contracts.rejected import RejectedError
+from saec.ingest import registry
 from saec.kafka import stretches
+from saec.kafka.records import Incoming
 from saec.kafka.stretches import Stretch
 from saec.recover.cancels import Restored, restore_cancels, restore_late
 from saec.recover.given import Given
@@ -20,6 +23,7 @@ from saec.recover.requests import RequestReplay, sort
 from saec.recover.sources import Source
 from saec.settings import Settings
 from saec.store import recovery
+from saec.store.customers import Mention, register
 from saec.store.engine import Engine, transaction
 
 # Clocks of brokers and of who answers may differ.
@@ -90,13 +94,23 @@ class Steps:
                 missing -= intake.store_named(batch, missing)
         self.report.ahead -= len(missing)
 
+    def _registry(self, customers: Source) -> dict[int, Stretch]:
+        """What is to be read of saec.registry: all, or nothing if its group came no further.
+
+        It is at least as new as what the group had answered.
+        """
+        if not customers.records:
+            return {}
+        return stretches.settled(self._settings, self._settings.topics.registry)
+
     def _store_customers(self, customers: Source) -> None:
-        intake = CustomerIntake(self._settings, self._engine)
-        self.report.customers_read = customers.records
-        with self._progress("Customers", customers.records) as done:
-            for batch in stretches.read(self._settings, customers.topic, customers.again):
+        wanted = self._registry(customers)
+        self.report.customers_read = total = sum(map(len, wanted.values()))
+        with self._progress("Customers", total) as done:
+            for batch in stretches.read(self._settings, self._settings.topics.registry, wanted):
                 if batch:
-                    intake.take(batch, {})
+                    with transaction(self._engine) as connection:
+                        register(connection, _mentions(batch))
                 done(len(batch))
 
     def _restore_cancels(self, given: Given, requests: Source) -> None:
@@ -115,3 +129,12 @@ class Steps:
         self.report.cancels += restored.as_answered
         self.report.undecided += restored.anew
         self.report.halted |= restored.contradictions
+
+
+def _mentions(batch: Iterable[Incoming]) -> list[Mention]:
+    """What these records of saec.registry say; a stranger's says nothing."""
+    found = []
+    for record in batch:
+        with suppress(RejectedError):
+            found.append(registry.mention(record))
+    return found

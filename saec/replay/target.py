@@ -55,6 +55,8 @@ def _consequence(names: Topics, target: str) -> str:
         return "SAEC would take in and answer every copy"
     if target == names.customers:
         return "older addresses would replace newer ones, also of customers who were erased"
+    if target == names.registry:
+        return "a rebuild would take older addresses for what is registered"
     if target == names.rejected:
         return "the copies would look like refusals"
     return "its sender would be given every copy to send"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from saec.store.engine import count, rows
 
 # More than a topic can have partitions: a source partition below 0 is one of an earlier topic.
-_GENERATION = 1_000_000
+GENERATION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,17 @@ def forget_source(connection: Connection, topic: str) -> None:
     count(connection, _FORGET, topic=topic)
 
 
+def age_registry(connection: Connection) -> None:
+    """Make the source positions of customers those of an earlier topic."""
+    count(connection, _NO_BOUND)
+    count(connection, _AGE.format(table="customers"), generation=GENERATION)
+
+
 def age_sources(connection: Connection) -> None:
     """Make the source positions of requests and cancels those of an earlier topic."""
     count(connection, _NO_BOUND)
     for table in ("requests", "cancels"):
-        count(connection, _AGE.format(table=table), generation=_GENERATION)
+        count(connection, _AGE.format(table=table), generation=GENERATION)
 
 
 def give_up_claims(connection: Connection, *, sent: bool) -> None:

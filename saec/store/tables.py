@@ -194,6 +194,8 @@ customers = Table(
     Column("appended_at_ms", BigInteger, nullable=False),
     Column("source_partition", Integer, nullable=False),
     Column("source_offset", BigInteger, nullable=False),
+    # Of the first registration, in that partition; -1: in another one; null: never registered.
+    Column("registered_offset", BigInteger),
     CheckConstraint("opted_out between 0 and 15", name="opted_out_known"),
     CheckConstraint("not erased or (email is null and phone is null)", name="erased_is_empty"),
 )

@@ -335,7 +335,7 @@ ROWS = {
         Kind.CUSTOMER_OTHERWISE, "in the registry alone",
     ),
     "UPDATE customers SET erased = true, email = NULL, phone = NULL WHERE customer_id = 'dora'": (
-        Kind.CUSTOMER_OTHERWISE, "phone, erased",
+        Kind.CUSTOMER_OTHERWISE, "email, phone, erased",
     ),
     "UPDATE customers SET email = 'eva@example.com', erased = false WHERE customer_id = 'eva'": (
         Kind.CUSTOMER_OTHERWISE, "email, erased",

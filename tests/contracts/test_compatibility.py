@@ -22,7 +22,7 @@ FINGERPRINTS = {
     "batch_committed.v1.avsc": "45772954d5434302",
     "batch_opened.v1.avsc": "ac4256e6baf6f57f",
     "cancel_requested.v1.avsc": "a3439e5fea217d54",
-    "customer_registered.v1.avsc": "fc9e9cdbf338dcd0",
+    "customer_registered.v1.avsc": "26869608c3de8450",
     "dispatch_message.v1.avsc": "6b673dae24e3db70",
     "request_status.v1.avsc": "1f7ea4bfb7c587ed",
     "schedule_requested.v1.avsc": "489e6abc7e2f5558",

@@ -32,6 +32,7 @@ def customers() -> Iterator[Case]:
     yield kept_out("phone of other digits", phone, phone="+٥٥١١٩٨٧٦٥٤٣٢١")
     yield kept_out("both", email, phone, email=SECRET, phone=SECRET)
     yield kept_out("nothing at all")
+    yield kept_out("opted out null", opted_out=None, email=None)
     yield of("name CR LF", Reason.INVALID_EVENT, name=f"{SECRET}\r\nx")
     yield of("email a number", Reason.INVALID_EVENT, email=42)
     yield of("phone a number", Reason.INVALID_EVENT, phone=5511987654321)
@@ -52,12 +53,28 @@ def customers() -> Iterator[Case]:
     yield Case("key with a space", customer("key"), mismatch, key=b"key ")
     yield Case("key huge", customer("key"), mismatch, key=b"k" * 900_000)
     yield Case("key no UTF-8", customer("key"), mismatch, key=b"\xff")
-    yield Case("erasure with a huge key", None, Reason.INVALID_ID, key=b"k" * 900_000)
-    yield Case("erasure of nobody", None, None, key=b"nobody")
     yield Case("no JSON", SECRET.encode(), Reason.INVALID_JSON, key=b"no JSON")
     yield Case("request", good("request"), Reason.UNKNOWN_EVENT_TYPE, key=b"request")
+    yield from keys()
     name = "timestamp of 9999"
     yield replace(kept_out(name), timestamp_ms=253_402_300_799_999)
+
+
+def keys() -> Iterator[Case]:
+    yield Case("erasure with a huge key", None, Reason.INVALID_ID, key=b"k" * 900_000)
+    nobody = (rejected(Reason.UNKNOWN_CUSTOMER),)
+    yield Case("erasure of nobody", None, None, nobody, key=b"nobody")
+    yield Case("erasure of an accent apart", None, None, nobody, key="joa\u0303o".encode())
+    yield Case("erasure by JSON", None, Reason.INVALID_ID, key=b'"nobody"', hint="quotation marks")
+    yield Case("registration by JSON", customer("key"), Reason.INVALID_ID, key=b'"key"')
+    yield Case("erasure by a long", None, Reason.INVALID_ID, key=bytes(7) + b"*", hint="binary")
+    yield Case(
+        "key in another Unicode form",
+        customer("jo\u00e3o"),
+        Reason.KEY_MISMATCH,
+        key="joa\u0303o".encode(),
+        hint="Unicode form",
+    )
 
 
 def _registration(id_: object) -> dict[str, Any]:

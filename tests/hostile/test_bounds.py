@@ -4,6 +4,7 @@ import json
 import time
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -123,7 +124,8 @@ def test_an_address_is_checked_within_bounds(form: str, again: str) -> None:
     text = form % (again * 1_000)[: 1_000 - len(form)]
     for check in (addresses.email, addresses.phone):
         started_s = time.thread_time()
-        check(text)
+        with suppress(addresses.AddressError):
+            check(text)
         assert time.thread_time() - started_s < 0.1
 
 

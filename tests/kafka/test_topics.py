@@ -41,6 +41,7 @@ def settings(make_installation: Callable[..., Settings]) -> Settings:
         dispatch_retention_days=1,
         status_retention_days=2,
         ledger_retention_days=4,
+        customers_retention_days=6,
         max_request_bytes=300_000,
     )
 
@@ -80,7 +81,8 @@ def test_each_topic_is_kept_stamped_and_bounded_as_promised(
     stamped = ("LogAppendTime", "400000", "uncompressed")
     assert configurations(admin, settings) == {
         names.requests: ("delete", str(5 * DAY_MS), *stamped),
-        names.customers: ("compact", str(7 * DAY_MS), *stamped),
+        names.customers: ("delete", str(6 * DAY_MS), *stamped),
+        names.registry: ("compact", str(7 * DAY_MS), "CreateTime", LEAST, "producer"),
         **dict.fromkeys(names.dispatch.values(), channel),
         names.status: status,
         names.rejected: status,
@@ -177,8 +179,22 @@ def test_by_default_what_must_outlast_something_does() -> None:
     assert settings.dispatch_retention_days <= 7
     for spec in topics.specifications(settings, settings.shards):
         assert spec.config["cleanup.policy"] == (
-            "compact" if spec.name == settings.topics.customers else "delete"
+            "compact" if spec.name == settings.topics.registry else "delete"
         )
+
+
+def test_what_is_kept_for_days_is_gone_a_day_later(admin: AdminClient, settings: Settings) -> None:
+    """Only whole segments are deleted or compacted: those of a day hold no record for longer."""
+    names = settings.topics
+    long = {names.requests, names.ledger}
+    asked = [ConfigResource(ResourceType.TOPIC, one) for one in names.all if one not in long]
+    found = admin.describe_configs(asked, request_timeout=TIMEOUT_S)
+    for resource, future in found.items():
+        config = future.result(TIMEOUT_S)
+        assert config["segment.ms"].value == str(DAY_MS), resource.name
+    (registry,) = (future.result() for one, future in found.items() if one.name == names.registry)
+    assert registry["max.compaction.lag.ms"].value == str(7 * DAY_MS)
+    assert registry["delete.retention.ms"].value == str(4 * DAY_MS)
 
 
 def test_nothing_is_left_to_create(settings: Settings) -> None:

@@ -23,7 +23,7 @@ from saec.store import (
     recovery,
     requests,
 )
-from saec.store.customers import CustomerRow
+from saec.store.customers import Mention
 from saec.store.engine import Connection, Engine, count, rows, transaction
 from saec.store.history import State
 from saec.store.listing import LOOKED_AT, Cursor, Filters
@@ -218,11 +218,11 @@ def register(connection: Connection) -> Act:
     """Half of them are new."""
     first = ROWS - INGESTED // 2
     arriving = [
-        CustomerRow(f"c{n}", None, None, 0, erased=False, appended_at_ms=1, source_partition=0,
-                    source_offset=n)
+        Mention(f"c{n}", "", None, 0, erases=False, appended_at_ms=NOW_MS, source_partition=0,
+                source_offset=ROWS + n)
         for n in range(first, first + INGESTED)
     ]  # fmt: skip
-    return partial(customers.upsert_customers, connection, arriving)
+    return partial(customers.register, connection, arriving)
 
 
 def skip(connection: Connection) -> Act:

@@ -24,11 +24,11 @@ DEADLINE_S = 60.0
 AsRole = Callable[..., Settings]
 
 CHANNELS = {f"dispatch.{channel}" for channel in ("email", "sms", "whatsapp", "push")}
-TOPICS = {"requests", "customers", *CHANNELS, "status", "rejected", "ledger"}
+TOPICS = {"requests", "customers", "registry", *CHANNELS, "status", "rejected", "ledger"}
 WRITES = {
     "init": set[str](),
     "requests": {"status", "rejected"},
-    "customers": {"status", "rejected"},
+    "customers": {"registry", "status", "rejected"},
     "dispatch": {*CHANNELS, "status", "ledger"},
     "requester": {"requests"},
     "http": {"requests"},

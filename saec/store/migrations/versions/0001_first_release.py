@@ -72,6 +72,7 @@ def upgrade() -> None:
         sa.Column("appended_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("source_partition", sa.Integer(), nullable=False),
         sa.Column("source_offset", sa.BigInteger(), nullable=False),
+        sa.Column("registered_offset", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
             "not erased or (email is null and phone is null)",
             name=op.f("customers_erased_is_empty_check"),
