@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from saec.contracts.headers import RawHeaders
@@ -137,6 +137,13 @@ def _refused(said: object) -> ConfigurationError:
         f"SAEC_KAFKA: the Kafka client refuses a property: {which}; see librdkafka's "
         "CONFIGURATION.md"
     )
+
+
+def position(topic: str, partition: int, offset: int, epoch: int | None) -> TopicPartition:
+    """An offset, with the epoch of the leader that wrote the record before it, if that is known."""
+    if epoch is None or epoch < 0:
+        return TopicPartition(topic, partition, offset)
+    return TopicPartition(topic, partition, offset, leader_epoch=epoch)
 
 
 def headers_of(message: Any) -> RawHeaders:

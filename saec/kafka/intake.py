@@ -8,7 +8,7 @@ the group and the store know it, or not at all.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -59,6 +59,8 @@ class Batch:
     """As large as a batch may be: more is probably waiting behind it."""
     membership: Any = None
     rebalances: int = 0
+    epochs: Mapping[int, int] = field(default_factory=dict)
+    """Of each partition, the leader's epoch in which the last of its records was written."""
 
     @property
     def next_offsets(self) -> dict[int, int]:
@@ -79,6 +81,7 @@ class Intake:
         self._gaps: dict[int, str] = {}
         # Where each partition is read on, and since when it stands there while there is more.
         self._next: dict[int, int] = {}
+        self._epochs: dict[int, int] = {}
         self._still: dict[int, tuple[int, int, float]] = {}
         self._look_again_s = 0.0
         self._reminder = Reminder(SystemClock())
@@ -128,7 +131,8 @@ class Intake:
             # Some of these are somebody else's by now, and all of them will be read again.
             self._seek_to_starts()
             return Batch((), full=False)
-        return Batch(portion.records, portion.room == 0, membership, rebalances)
+        epochs = dict(self._epochs)
+        return Batch(portion.records, portion.room == 0, membership, rebalances, epochs)
 
     def holds(self, batch: Batch) -> bool:
         """Whether its partitions are held as when it was read; if not, it is read again."""
@@ -165,7 +169,8 @@ class Intake:
         self._producer.begin()
         for record in answers:
             self._producer.produce(record.topic, record.value, record.key, record.headers)
-        self._producer.send_offsets(offsets, batch.membership)
+        epochs = {(self._topic, partition): epoch for partition, epoch in batch.epochs.items()}
+        self._producer.send_offsets(offsets, batch.membership, epochs)
         confirm()
         self._producer.commit()
 
@@ -191,6 +196,7 @@ class Intake:
             if error is None:
                 record = incoming(message, stamped=True)
                 self._next[record.partition] = record.offset + 1
+                self._note_epoch(record.partition, message.leader_epoch())
                 yield record
             elif unreadable.is_unreadable(error):
                 start = max(message.offset(), self._next.get(message.partition(), 0))
@@ -228,7 +234,13 @@ class Intake:
         except KafkaException as error:
             raise _translated(error) from None
         self._next[place.partition] = end
+        self._note_epoch(place.partition, None)  # that of an earlier record would be too old
         yield from unreadable.refused(place, end)
+
+    def _note_epoch(self, partition: int, epoch: int | None) -> None:
+        self._epochs.pop(partition, None)
+        if epoch is not None:
+            self._epochs[partition] = epoch
 
     def _place(self, partition: int, offset: int) -> unreadable.Place:
         return unreadable.Place(self._settings, self._role, self._topic, partition, offset)
@@ -271,7 +283,10 @@ class Intake:
                 # Only this partition stands still; what would be read on had lost its beginning.
                 self._gaps[source.partition] = str(error)
                 continue
-            starts.append(TopicPartition(source.topic, source.partition, at))
+            # With the epoch the client notices that the partition lost what was read, when it went
+            # on with other records since.
+            epoch = source.leader_epoch if at == group else None
+            starts.append(clients.position(source.topic, source.partition, at, epoch))
             if group is None:
                 new.append(starts[-1])
         if new:
@@ -280,6 +295,7 @@ class Intake:
             self._positions.save({source.partition: source.offset for source in new})
             consumer.commit(offsets=new, asynchronous=False)
         self._next = {source.partition: source.offset for source in starts}
+        self._epochs = {}
         self._still = {}
         return starts
 
@@ -319,7 +335,10 @@ def _refuse_lasting(message: Any) -> None:
     """Errors that the client recovers from by itself are passed over."""
     error = message.error()
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-        raise ConfigurationError(f"{message.topic()}: {error.str()}; was the topic recreated?")
+        raise ConfigurationError(
+            f"{message.topic()}: {error.str()}; was the topic recreated? Or it lost records: see "
+            "docs/operations.md, Why a process stops"
+        )
     if error.fatal():
         raise ConfigurationError(
             f"the group of {message.topic()} refuses this process: {error.str()}; "

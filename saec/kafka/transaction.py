@@ -8,11 +8,13 @@ import logging
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import KafkaError, KafkaException
 
 from saec.contracts.headers import CopiedHeaders
 from saec.errors import SaecError
@@ -21,7 +23,9 @@ from saec.kafka.ends import Place, Reach
 from saec.kafka.versions import Versions
 from saec.settings import Settings
 
-_log = logging.getLogger("saec.kafka")
+_clients = logging.getLogger("saec.kafka")
+_log = structlog.get_logger("saec.kafka")
+_warned_of: set[str] = set()  # brokers, in this process
 
 _FULL_QUEUE_WAIT_S = 5.0
 _EXTRA_COMMIT_S = 5.0
@@ -91,7 +95,7 @@ class TransactionalProducer:
         self._timeout_s = settings.transaction_timeout_s
         self._bound_s = self._timeout_s + _EXTRA_COMMIT_S
         self._hangs = False
-        self._versions = Versions(_log, debug="debug" in settings.kafka)
+        self._versions = Versions(_clients, debug="debug" in settings.kafka)
         self._settings = settings
         self._produced = self._delivered = 0
         self._written: dict[Place, int] = {}
@@ -121,6 +125,8 @@ class TransactionalProducer:
     def begin(self) -> None:
         """Open a transaction."""
         self._watching = self.may_lose_ends
+        if new := self._versions.of_4_3():
+            _warn_once(new)
         self._produced = self._delivered = 0
         self._written = {}
         self._doubtless(self._producer.begin_transaction)
@@ -138,7 +144,7 @@ class TransactionalProducer:
         kwargs: dict[str, Any] = {"headers": list(headers)}
         if self._watching:
             self._produced += 1
-            on_delivery = self._noting(on_delivery)
+            on_delivery = self._noted if on_delivery is None else self._noting(on_delivery)
         if on_delivery is not None:
             kwargs["on_delivery"] = on_delivery
         try:
@@ -161,14 +167,25 @@ class TransactionalProducer:
             return cause
         return error
 
-    def send_offsets(self, offsets: dict[tuple[str, int], int], group: Any) -> None:
+    def send_offsets(
+        self,
+        offsets: Mapping[Place, int],
+        group: Any,
+        epochs: Mapping[Place, int] = MappingProxyType({}),
+    ) -> None:
         """Commit source offsets, (topic, partition) -> next, with the open transaction.
+
+        `epochs` are the leaders' epochs that the records before them were written in: by them the
+        client notices later that a partition lost records and goes on with others.
 
         After a broker was away the client may never come back from this call, whatever timeout it
         is given (https://github.com/confluentinc/librdkafka/issues/5456 and 5511). It is waited for
         no longer than Kafka keeps the transaction open.
         """
-        positions = [TopicPartition(*source, offset) for source, offset in offsets.items()]
+        positions = [
+            clients.position(*source, offset, epochs.get(source))
+            for source, offset in offsets.items()
+        ]
         send = self._producer.send_offsets_to_transaction
         try:
             self._in_time(lambda: send(positions, group, self._timeout_s))
@@ -201,17 +218,19 @@ class TransactionalProducer:
         if self._watching:
             self._see_the_end()
 
-    def _noting(self, on_delivery: Callable[[Any, Any], None] | None) -> Callable[[Any, Any], None]:
+    def _noted(self, error: Any, message: Any) -> None:
         """Note where the record came to stand."""
+        self._delivered += 1
+        if error is None:
+            place = message.topic(), message.partition()
+            at = message.offset()  # a repeated delivery may not tell it
+            before = self._written.get(place, at)
+            self._written[place] = at if at > before or at < 0 else before
 
+    def _noting(self, on_delivery: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         def delivered(error: Any, message: Any) -> None:
-            self._delivered += 1
-            if error is None:
-                place = message.topic(), message.partition()
-                at = message.offset()  # a repeated delivery may not tell it
-                self._written[place] = max(self._written.get(place, at), at)
-            if on_delivery is not None:
-                on_delivery(error, message)
+            self._noted(error, message)
+            on_delivery(error, message)
 
         return delivered
 
@@ -283,6 +302,16 @@ def fence(settings: Settings, transactional_id: str) -> None:
         InDoubtError: it could not be fenced; whoever needs that has to try again.
     """
     TransactionalProducer(settings, "fence", transactional_id=transactional_id).discard()
+
+
+def _warn_once(brokers: list[str]) -> None:
+    if unknown := set(brokers) - _warned_of:
+        _warned_of.update(unknown)
+        _log.warning(
+            "brokers of Kafka 4.3 or later",
+            brokers=sorted(unknown),
+            next="4.3.0, 4.3.1 and 4.4.0 lose ends of transactions: use 4.2.2 (README)",
+        )
 
 
 def _sizes(largest_bytes: int) -> dict[str, int]:

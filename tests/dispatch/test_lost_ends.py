@@ -8,6 +8,7 @@ of what SAEC writes: readers cannot pass, although SAEC's own commit was reporte
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 from confluent_kafka import Producer
 
 from saec.dispatch.round import Worker
@@ -73,6 +74,18 @@ def test_a_commit_that_readers_do_not_see_is_told(
     with pytest.raises(EndLostError, match=f"did not reach {topic} partition 1$"):
         write(producer, topic)
     somebody.end()
+
+
+@pytest.mark.usefixtures("may_lose")
+def test_such_brokers_are_warned_of_once(
+    installation: Settings, producer: TransactionalProducer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saec.kafka.transaction._warned_of", set())
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            write(producer, installation.topics.status)
+    (line,) = [line for line in lines if line["event"] == "brokers of Kafka 4.3 or later"]
+    assert line["brokers"] == ["127.0.0.1:9092"]
 
 
 def test_older_brokers_are_not_asked(
