@@ -22,7 +22,10 @@ _ANSWERS = ("", "UNKNOWN_REQUEST", "CANCELLED", "TOO_LATE", "ALREADY_CANCELLED",
 
 
 class Consumer(NamedTuple):
-    """Who reads a partition: its step, its generation, its record, and the cancel it found."""
+    """Who reads a partition: its step, its generation, its record, and what it found.
+
+    Of a request that is the cancel that holds against it; of a stored cancel, its answer.
+    """
 
     step: int
     generation: int
@@ -201,8 +204,8 @@ class Apart:
         if again and self._locked(state, (_REQUESTS, _CANCELS)):
             return
         if state.cancels[consumer.offset]:
-            known = consumer._replace(step=_STORED)
-            yield (who % 2, "decide_cancels", "answered already"), _with(state, who, known)
+            known = self._stored(state, who, consumer)
+            yield (who % 2, "decide_cancels", "answered already"), known
         elif state.request and not (again and "cancel-does-not-look" in self._mutations):
             yield from self._committed(state, who, consumer)
         else:
@@ -227,13 +230,19 @@ class Apart:
         return any(partition in held for partition in partitions)
 
     def _committed(self, state: State, who: int, consumer: Consumer) -> Iterator[Step]:
-        stored = _with(state, who, consumer._replace(step=_STORED, found=-1))
         one = Unanswered(who, consumer)
-        yield (who % 2, "store", _record(who, consumer)), self._commit(stored, one)
+        stored = self._stored(self._commit(state, one), who, consumer)
+        yield (who % 2, "store", _record(who, consumer)), stored
         if state.faults:
             lost = _with(state, who, Consumer(_LOST, consumer.generation))
             hanging = lost._replace(storing=(*state.storing, one), faults=state.faults - 1)
             yield (who % 2, "store", "the commit is not answered: back to the start"), hanging
+
+    @staticmethod
+    def _stored(state: State, who: int, consumer: Consumer) -> State:
+        """It will answer what stands now, whatever stands when it does."""
+        found = state.cancels[consumer.offset] if who // 2 == _CANCELS else -1
+        return _with(state, who, consumer._replace(step=_STORED, found=found))
 
     def _commit(self, state: State, one: Unanswered) -> State:
         """What a transaction leaves behind."""
@@ -265,7 +274,7 @@ class Apart:
             yield (who % 2, "answer", "refused, an old generation: back to the start"), lost
             return
         one = Unanswered(who, consumer)
-        following = consumer._replace(step=_READY, offset=consumer.offset + 1)
+        following = consumer._replace(step=_READY, offset=consumer.offset + 1, found=-1)
         told = self._tell(_with(state, who, following), one)
         yield (who % 2, "answer", _record(who, consumer)), told
         if state.faults:
@@ -280,7 +289,7 @@ class Apart:
             place, answer = 0, "ACCEPTED"
             late = sum(1 << at for at, row in enumerate(state.cancels) if row == _LATE)
         else:
-            place, answer = 1 + offset, _ANSWERS[state.cancels[offset]]
+            place, answer = 1 + offset, _ANSWERS[one.held.found]
         return state._replace(
             told=put(state.told, place, answer),
             late=late,

@@ -10,7 +10,7 @@ from itertools import islice
 from uuid import UUID
 
 from saec.contracts.rejected import RejectedError
-from saec.contracts.status import RequestStatus, Status, decode_status
+from saec.contracts.status import RequestStatus, Status, answered, decode_status, late_id
 from saec.history.batches import Batch, stretch, windows
 from saec.history.events import Answered, Place
 from saec.history.margins import CLOCKS_MS, CLOSE_MS, MOST_RECORDS
@@ -59,9 +59,12 @@ class Hunt:
     seeker: Seeker
     answers: Answers
 
-    def of_record(self, source: Place, at_ms: int) -> None:
-        """Find the answer to a record that was appended at `at_ms`: it comes any time later."""
-        wanted, topic = str(source), self.answers.topic
+    def of_record(self, source: Place, at_ms: int, *, late: bool = False) -> None:
+        """Find the answer to a record that was appended at `at_ms`: it comes any time later.
+
+        With `late` the second answer, to a cancel that was read before its request.
+        """
+        wanted, topic = late_id(*source) if late else str(source), self.answers.topic
         places = {self.seeker.partition_of(topic, str(self.answers.request_id))}
         if wanted not in self.answers.named:
             self._until(wanted, self.seeker.between(places, at_ms - CLOSE_MS))
@@ -144,5 +147,5 @@ def _event_id(record: Incoming) -> str:
 
 
 def _place(event_id: str) -> Place | None:
-    found = _SOURCE.fullmatch(event_id)
+    found = _SOURCE.fullmatch(answered(event_id)[0])
     return None if found is None else Place(found[1], int(found[2]), int(found[3]))

@@ -7,7 +7,7 @@ says so.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from saec.contracts.status import Status
+from saec.contracts.status import Status, late_id
 from saec.history.answers import Answers, Hunt
 from saec.history.batches import Batch, Batches, find_batches
 from saec.history.events import (
@@ -78,14 +78,16 @@ class Teller:
             "messages_stopped": row.messages_stopped,
         }
         stored = Answered(at_ms, None, Status(row.status), place, counts=counts)
-        yield from self._answer(hunt, stored)
+        if row.late and at_ms is not None:
+            hunt.of_record(place, at_ms)  # what it was answered first, only saec.status tells
+        yield from self._answer(hunt, stored, late=row.late)
 
-    def _answer(self, hunt: Hunt, stored: Answered) -> Iterator[Event]:
+    def _answer(self, hunt: Hunt, stored: Answered, *, late: bool = False) -> Iterator[Event]:
         """Find an answer that PostgreSQL knows of; tell what it knows where that is not there."""
         wanted, at_ms = stored.about, stored.at_ms
         if wanted is not None and at_ms is not None:
-            hunt.of_record(wanted, at_ms)
-        if str(wanted) in self.answers.named:
+            hunt.of_record(wanted, at_ms, late=late)
+        if wanted is not None and (late_id(*wanted) if late else str(wanted)) in self.answers.named:
             return
         yield stored
         yield self._missing(str(wanted), f"the answer to {wanted}", at_ms)

@@ -44,6 +44,17 @@ def test_a_single_message_from_asked_to_its_topic(told: Told) -> None:
     assert not story.contradicts
 
 
+def test_a_cancel_that_was_read_before_its_request_has_two_answers(told: Told) -> None:
+    request_id = told.scene.ask_apart(HOUR_MS)
+    story = told.of(request_id)
+    (stop,) = some(story, CancelAsked)
+    answers = {answer.status: answer.about for answer in some(story, Answered)}
+    assert sorted(answers) == ["ACCEPTED", "CANCELLED", "UNKNOWN_REQUEST"]
+    assert answers["CANCELLED"] == answers["UNKNOWN_REQUEST"] == stop.place
+    assert not remarks(story)
+    assert not story.contradicts
+
+
 def test_every_place_is_where_the_record_stands(told: Told) -> None:
     request_id = told.sent(channels=ALL, customers=["ana", "bia"])
     story = told.of(request_id)

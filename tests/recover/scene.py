@@ -129,6 +129,18 @@ class Scene:
         self._take("requests", self.settings.topics.requests, CancelsFirst(inner), positions)
         return request_id
 
+    def ask_before_its_cancel_is_answered(self) -> uuid.UUID:
+        """A request whose cancel somebody read and stored before, and did not answer yet."""
+        request_id, topic = self.ask(partition=0), self.settings.topics.requests
+        value = {"type": "saec.v1.CancelRequested", "id": str(request_id), "requester": "tests"}
+        offset, at_ms = stretches.bounds(self.settings, topic)[1].end, self.installed.now_ms() + 99
+        taker, _ = self._request_intake()
+        stop = Incoming(topic, 1, offset, at_ms, None, json.dumps(value).encode(), None)
+        taker.take([stop], {})
+        self.take_requests()
+        self.cancel(request_id, partition=1)
+        return request_id
+
     def cancel(
         self, request_id: uuid.UUID, requester: str = "tests", partition: int | None = None
     ) -> None:

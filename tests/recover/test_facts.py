@@ -59,6 +59,27 @@ def test_what_was_on_its_way_when_a_cancel_came_still_leaves(scene: Scene) -> No
     assert scene.answers(asked) == [Status.ACCEPTED, Status.TOO_LATE]
 
 
+def test_what_a_cancel_stopped_that_was_read_before_it_stays_stopped(scene: Scene) -> None:
+    """Also when the cancel itself was not answered yet, and a worker is faster than ingest."""
+    scene.back_up()
+    answered = scene.ask_apart(-1_000)
+    unanswered = scene.ask_before_its_cancel_is_answered()
+    told = [Status.UNKNOWN_REQUEST, Status.ACCEPTED, Status.CANCELLED]
+    assert scene.answers(answered) == told
+    assert scene.answers(unanswered) == told[1:]
+    scene.restore()
+    report = scene.recover()
+    assert (report.requests, report.cancels, report.undecided) == (2, 2, 0)
+    assert scene.installed.pending() == 0
+    scene.take_requests()
+    scene.dispatch()
+    assert scene.sent() == {}
+    assert scene.answers(answered) == told
+    assert scene.answers(unanswered) == [*told[1:], Status.CANCELLED]
+    late = "SELECT late, requester, recipients_stopped FROM cancels"
+    assert scene.installed.sql(late) == [(True, "tests", 1)] * 2
+
+
 def test_a_cancel_stops_the_very_slices_that_it_stopped_before(make_scene: MakeScene) -> None:
     scene = make_scene(shards=1, slice_recipients=1)
     scene.back_up()
