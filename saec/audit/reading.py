@@ -20,7 +20,9 @@ from saec.audit.books import Books
 from saec.audit.records import Page, read_pages
 from saec.audit.scope import Scope
 from saec.contracts.headers import RawHeaders
+from saec.contracts.rejected import RejectedError
 from saec.contracts.status import answered
+from saec.errors import Reason
 from saec.kafka.bulk import Block, blocks
 from saec.kafka.stretches import Stretch
 from saec.settings import Settings
@@ -165,6 +167,8 @@ def _topics(
 
 def _requests(block: Block) -> list[Rows]:
     def as_written(row: int) -> bytes:
+        if block.is_lost(row):
+            raise RejectedError(Reason.UNREADABLE_RECORD, "not readable by the client")
         return canonical.request(block.values[row], block.headers(row))
 
     return _rows(block, ("schedule_requested", "cancel_requested"), as_written)

@@ -28,7 +28,7 @@ from saec.store import cancels, requests
 from saec.store.cancels import CancelRow
 from saec.store.engine import BRIEF, Connection, Engine
 from saec.store.positions import save_positions
-from saec.store.requests import RequestRow, SliceRow
+from saec.store.requests import RequestRow, SliceRow, StoredRequest
 
 _TRANSACTION_BYTES = 32 * 1024 * 1024
 _ACCEPTED = Verdict(Status.ACCEPTED)
@@ -61,6 +61,19 @@ class _Refused(NamedTuple):
 
 
 _Decoded = _Schedule | Cancelling | _Refused
+
+
+class _Before(NamedTuple):
+    """What was stored before it was refused: requests, with the cancel that held; and cancels."""
+
+    requests: Sequence[tuple[Incoming, StoredRequest, CancelRow | None]] = ()
+    stops: Sequence[Cancelling] = ()
+
+    @property
+    def places(self) -> set[tuple[int, int]]:
+        """Where their records stand."""
+        sources = [source for source, *_ in self.requests] + [one.source for one in self.stops]
+        return {_place(source) for source in sources}
 
 
 class RequestIntake:
@@ -98,6 +111,9 @@ class RequestIntake:
         schedules = [record for record in records if isinstance(record, _Schedule)]
         stops = [record for record in records if isinstance(record, Cancelling)]
         refused = [record for record in records if isinstance(record, _Refused)]
+        before = self._stored_before(refused, next_offsets) if refused else _Before()
+        stops += before.stops
+        places = before.places
         verdicts: list[_Verdict] = []
         parts = _by_size(schedules)
         for part in parts:
@@ -117,8 +133,28 @@ class RequestIntake:
         return [
             *self._schedule_answers(schedules, verdicts),
             *cancel_answers(self._settings, decisions),
-            *self._refusals(refused),
+            *self._accepted_before(before),
+            *self._refusals(one for one in refused if _place(one.source) not in places),
         ]
+
+    def _stored_before(
+        self, refused: Sequence[_Refused], next_offsets: Mapping[int, int]
+    ) -> "_Before":
+        """What is refused today, and was stored when other settings held: that answer stands."""
+        sources = {_place(one.source): one.source for one in refused}
+        came = [(*place, source.appended_at_ms) for place, source in sources.items()]
+        with self._positions.transaction(next_offsets) as connection:
+            stored = requests.read_sources(connection, came)
+            stopped = cancels.read_sources(connection, sources)
+            late = cancels.read_late(connection, [one.request_id for one in stored.values()])
+        return _Before(
+            [(sources[place], one, late.get(one.request_id)) for place, one in stored.items()],
+            [
+                _cancelling(sources[place], row)
+                for place, row in stopped.items()
+                if row.appended_at_ms == sources[place].appended_at_ms
+            ],
+        )
 
     def confirm(self, next_offsets: Mapping[int, int]) -> None:
         """See that what was stored up to these offsets still stands: see `StoredPositions`."""
@@ -220,7 +256,15 @@ class RequestIntake:
             if not accepted:
                 yield answers.rejected_copy(self._settings, one.source, verdict, keep=True)
 
-    def _refusals(self, refused: Sequence[_Refused]) -> Iterable[Outgoing]:
+    def _accepted_before(self, before: "_Before") -> Iterable[Outgoing]:
+        for source, stored, late in before.requests:
+            counts = {"recipients": stored.recipients, "messages": stored.messages}
+            id_ = stored.request_id
+            yield answers.request_status(self._topics, source, id_, _ACCEPTED, counts)
+            if late is not None:
+                yield answers.late_status(self._topics, source, late)
+
+    def _refusals(self, refused: Iterable[_Refused]) -> Iterable[Outgoing]:
         for one in refused:
             verdict = answers.verdict_of(one.error)
             yield answers.request_status(self._topics, one.source, one.error.request_id, verdict)
@@ -243,6 +287,14 @@ def _by_size(schedules: Sequence[_Schedule]) -> list[list[_Schedule]]:
         parts[-1].append(one)
         room -= size
     return parts
+
+
+def _place(source: Incoming) -> tuple[int, int]:
+    return source.partition, source.offset
+
+
+def _cancelling(source: Incoming, row: CancelRow) -> Cancelling:
+    return Cancelling(source, CancelRequested(id=row.request_id, requester=row.requester))
 
 
 def _row(one: _Schedule) -> RequestRow:

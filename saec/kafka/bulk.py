@@ -1,7 +1,7 @@
 """Reads whole stretches of topics as fast as the client can, many records at a time.
 
-Invariant: a stretch is read to its end or an error is raised; what is held at a time is bounded by
-the client's queue, whatever the size of a record. Committed records only; nothing is committed.
+Invariant: a stretch is read to its end or an error is raised; what is held at a time is one answer
+of a broker, and a piece of it. Committed records only; nothing is committed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,18 +14,18 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from saec.contracts.headers import RawHeaders
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
+from saec.kafka.records import Incoming
 from saec.kafka.stretches import Stretch
+from saec.kafka.unreadable import Passer, Place, is_unreadable
 from saec.settings import Settings
 
 _MOST_RECORDS = 5_000
+_FIRST_RECORDS = 100
 _POLL_S = 0.2
 _WAKE_S = 1.0
-_QUEUE_KBYTES = 8_192
-_FETCH_BYTES = 8_388_608
+_PIECE_BYTES = 8_388_608
 # At the end of a partition the client would wait half a second for more.
 _LONGEST_WAIT_MS = 100
-# How long the client pauses when its queue is full: by default a second, in which it stays empty.
-_QUEUE_PAUSE_MS = 2
 # Kafka looks for transactions that were left open every so often.
 _EXTRA_S = 20.0
 
@@ -47,6 +47,36 @@ class Block:
         """The headers of one record: they cost more than all the rest of it."""
         return clients.headers_of(self.messages[row])
 
+    @property
+    def pairs(self) -> Iterator[tuple[bytes | None, bytes | None]]:
+        """Key and value of each record."""
+        return zip(self.keys, self.values, strict=True)
+
+    def is_lost(self, row: int) -> bool:
+        """Whether the client could not read what stands there: then nothing of it is known."""
+        return isinstance(self.messages[row], _Lost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """What could not be read, in the place of a message."""
+
+    record: Incoming
+
+    def partition(self) -> int:
+        return self.record.partition
+
+    def offset(self) -> int:
+        return self.record.offset
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, self.record.appended_at_ms
+
+    def key(self) -> None:
+        return None
+
+    value = headers = error = key
+
 
 def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Iterator[Block]:
     """The committed records of these stretches, each partition in order.
@@ -60,7 +90,10 @@ def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Ite
         places = [TopicPartition(topic, p, wanted[p].start) for p in left]
         consumer.assign(places)
         _wake(consumer, places)
-        silent_s = 0.0
+        passer = Passer(
+            consumer, [Place(settings, "reader", topic, p, wanted[p].start) for p in left]
+        )
+        silent_s, room = 0.0, _FIRST_RECORDS
         while left:
             first = consumer.poll(_POLL_S)
             silent_s = silent_s + _POLL_S if first is None else 0.0
@@ -69,9 +102,39 @@ def blocks(settings: Settings, topic: str, wanted: Mapping[int, Stretch]) -> Ite
                     f"{topic}: nothing came for {bound_s:.0f} s, before the end; a transaction "
                     "may hang in it"
                 )
-            if first is not None:
-                # What is there already, without waiting: no more than the queue holds.
-                yield _block(consumer, topic, [first, *consumer.consume(_MOST_RECORDS, 0)], left)
+            if first is None:
+                messages: list[Any] = _lost(passer.silent(_POLL_S, ((topic, p) for p in left)))
+            else:
+                # What is there already, without waiting: about as much as a piece may hold.
+                messages = _readable([first, *consumer.consume(room, 0)], passer)
+            if messages:
+                block = _block(consumer, topic, messages, left)
+                room = _room(block)
+                yield block
+
+
+def _readable(messages: list[Any], passer: Passer) -> list[Any]:
+    """The messages, with what could not be read in its place."""
+    passer.heard()
+    found = []
+    for message in messages:
+        if is_unreadable(error := message.error()):
+            found += _lost(passer.past(message))
+            continue
+        if error is None:
+            passer.took(message)
+        found.append(message)
+    return found
+
+
+def _lost(records: list[Incoming]) -> list[Any]:
+    return [_Lost(record) for record in records]
+
+
+def _room(block: Block) -> int:
+    """How many records to take at once, so that a piece is not larger than it needs to be."""
+    largest = max((len(value or b"") + len(key or b"") for key, value in block.pairs), default=0)
+    return max(1, min(_MOST_RECORDS, _PIECE_BYTES // (largest + 1)))
 
 
 def _wake(consumer: Consumer, places: list[TopicPartition]) -> None:
@@ -130,9 +193,6 @@ def _consumer(settings: Settings) -> Consumer:
         settings.group_id("reader"),
         **{
             "enable.partition.eof": True,
-            "queued.max.messages.kbytes": _QUEUE_KBYTES,
-            "fetch.max.bytes": _FETCH_BYTES,
             "fetch.wait.max.ms": _LONGEST_WAIT_MS,
-            "fetch.queue.backoff.ms": _QUEUE_PAUSE_MS,
         },
     )

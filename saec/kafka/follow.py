@@ -14,11 +14,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from saec.errors import BrokerUnavailableError, ConfigurationError
 from saec.kafka import clients
+from saec.kafka.incoming import incoming, weight
 from saec.kafka.records import Incoming
+from saec.kafka.unreadable import Passer, Place, is_unreadable
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
 _POLL_RECORDS = 1_000
+_FIRST_RECORDS = 100
+_PIECE_BYTES = 8_388_608
 _WHOLE_POLL_S = 0.2
 _SILENCE_S = 30.0
 
@@ -66,6 +70,9 @@ class Follower:
     """
 
     def __init__(self, settings: Settings, topics: Sequence[str], start: Start) -> None:
+        self._settings = settings
+        self._room = _FIRST_RECORDS
+        self._passer: Passer
         self._consumer: Consumer = clients.consumer(
             settings, settings.group_id("reader"), **{"enable.partition.eof": True}
         )
@@ -81,22 +88,33 @@ class Follower:
         return not self._left
 
     def poll(self, timeout_s: float) -> list[Incoming]:
-        """What arrives within `timeout_s` seconds; returns early with 1,000 records.
+        """What arrives within `timeout_s` seconds; returns early with a piece of up to
+        1,000 records.
 
         `appended_at_ms` is what the topic stamps: the producer's clock for the channel topics.
         """
-        received = []
-        for message in self._translated(self._consumer.consume, _POLL_RECORDS, timeout_s):
+        received: list[Incoming] = []
+        messages = self._translated(self._consumer.consume, self._room, timeout_s)
+        if messages:
+            self._passer.heard()
+        else:
+            self._pass(self._passer.silent(timeout_s, self._left), received)
+        for message in messages:
             error = message.error()
             place = (message.topic(), message.partition())
             if error is None:
+                self._passer.took(message)
                 self._reach(place, message.offset() + 1)
-                received.append(_incoming(message))
+                received.append(incoming(message))
+            elif is_unreadable(error):
+                self._pass(self._passer.past(message), received)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                 # Also past the control records, which never arrive as messages.
                 self._reach(place, message.offset())
             elif error.code() not in _PASSING:
                 raise BrokerUnavailableError(f"reading {place[0]}: {error.str()}")
+        largest = max((weight(record) for record in received), default=0) + 1
+        self._room = max(1, min(_POLL_RECORDS, _PIECE_BYTES // largest))
         return received
 
     def close(self) -> None:
@@ -113,6 +131,12 @@ class Follower:
         _traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _pass(self, lost: list[Incoming], received: list[Incoming]) -> None:
+        """What could not be read is received as well: `refused`."""
+        for record in lost:
+            self._reach((record.topic, record.partition), record.offset + 1)
+        received += lost
 
     def _reach(self, place: _Place, offset: int) -> None:
         if offset >= self._left.get(place, offset + 1):
@@ -135,6 +159,10 @@ class Follower:
         if isinstance(start, Since):
             starts |= self._since(places, start.at_ms)
         self._consumer.assign([TopicPartition(*place, starts[place]) for place in places])
+        self._passer = Passer(
+            self._consumer,
+            [Place(self._settings, "reader", *place, starts[place]) for place in places],
+        )
         return {place: end for place, end in ends.items() if starts[place] < end}
 
     def _places(self, topics: Sequence[str]) -> list[_Place]:
@@ -178,15 +206,3 @@ def read_whole(settings: Settings, topics: Sequence[str], start: Start) -> Itera
             silent_s = 0.0 if received else silent_s + _WHOLE_POLL_S
             if silent_s > _SILENCE_S:
                 raise BrokerUnavailableError("Kafka stopped answering before the topic's end")
-
-
-def _incoming(message: Any) -> Incoming:
-    return Incoming(
-        topic=message.topic(),
-        partition=message.partition(),
-        offset=message.offset(),
-        appended_at_ms=message.timestamp()[1],
-        key=message.key(),
-        value=message.value(),
-        headers=clients.headers_of(message),
-    )

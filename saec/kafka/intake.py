@@ -8,6 +8,7 @@ the group and the store know it, or not at all.
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,17 +18,19 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from saec.clock import SystemClock
 from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
 from saec.kafka import clients, standing, unreadable
+from saec.kafka.copies import Copies
 from saec.kafka.incoming import Portion, incoming
 from saec.kafka.records import Incoming, Outgoing
-from saec.kafka.transaction import TransactionalProducer
+from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from saec.outage import Reminder
 from saec.settings import Settings
 
 _CALL_TIMEOUT_S = 30.0
 _BATCH_BYTES = 16 * 1024 * 1024
 # A partition that stands so long where there is more is looked at: can it be read on?
-_STILL_S = 5.0
+_STILL_S = 30.0
 _LOOK_S = 1.0
+_TOO_LARGE = "MSG_SIZE_TOO_LARGE"
 
 _FIRST_WAIT_S = 0.5
 
@@ -84,8 +87,10 @@ class Intake:
         self._epochs: dict[int, int] = {}
         self._still: dict[int, tuple[int, int, float]] = {}
         self._look_again_s = 0.0
+        # The broker refused an answer for its size: the next ones come without what was copied.
+        self._too_large = False
         self._reminder = Reminder(SystemClock())
-        self._producer = TransactionalProducer(settings, role)
+        self._copies = Copies(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
         self._consumer = clients.consumer(
             settings,
@@ -134,6 +139,10 @@ class Intake:
         epochs = dict(self._epochs)
         return Batch(portion.records, portion.room == 0, membership, rebalances, epochs)
 
+    @property
+    def _producer(self) -> TransactionalProducer:
+        return self._copies.producer
+
     def holds(self, batch: Batch) -> bool:
         """Whether its partitions are held as when it was read; if not, it is read again."""
         return batch.rebalances == self._rebalances
@@ -149,7 +158,9 @@ class Intake:
         if self._failure is not None:
             raise self._failure
         self._producer.discard()
-        self._producer = TransactionalProducer(self._settings, self._role)
+        self._copies = Copies(self._settings, self._role)
+        if self._too_large:
+            self._copies.bare()
         self._seek_to_starts()
 
     def answer(
@@ -166,13 +177,17 @@ class Intake:
             InDoubtError: unknown whether it was done; the batch will come again.
         """
         offsets = {(self._topic, partition): at for partition, at in batch.next_offsets.items()}
-        self._producer.begin()
-        for record in answers:
-            self._producer.produce(record.topic, record.value, record.key, record.headers)
         epochs = {(self._topic, partition): epoch for partition, epoch in batch.epochs.items()}
-        self._producer.send_offsets(offsets, batch.membership, epochs)
-        confirm()
-        self._producer.commit()
+        try:
+            self._producer.begin()
+            for record in answers:
+                self._copies.publish(record)
+            self._producer.send_offsets(offsets, batch.membership, epochs)
+            confirm()
+            self._producer.commit()
+        except InDoubtError as error:
+            self._too_large = _TOO_LARGE in str(error)
+            raise
 
     def close(self) -> None:
         """Leave the group; what was read and not answered comes again."""
@@ -221,7 +236,8 @@ class Intake:
                 self._still[partition] = (at, end, now_s)
             elif now_s - self._still[partition][2] >= _STILL_S:
                 self._still[partition] = (at, end, math.inf)  # once, as long as it stands so
-                yield from self._passed_over(place)
+                with suppress(BrokerUnavailableError):  # slow, or away: that is told elsewhere
+                    yield from self._passed_over(place)
 
     def _passed_over(self, place: unreadable.Place) -> Iterator[Incoming]:
         """The offsets from here that cannot be read, as refused records; reading goes on behind."""

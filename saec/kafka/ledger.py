@@ -24,8 +24,10 @@ from saec.contracts.ledger import LedgerRecord, ShardTaken, decode_ledger
 from saec.contracts.rejected import RejectedError
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
+from saec.kafka.unreadable import Passer, Place, is_unreadable
 from saec.settings import Settings
 
+_READER = "ledger-reader"
 _REQUEST_TIMEOUT_S = 10.0
 _READ_TIMEOUT_S = 10.0
 
@@ -177,15 +179,23 @@ class Ledger:
         found: dict[int, list[LedgerEntry]] = {shard: [] for shard in starts}
         open_ = set(starts)
         deadline_s = self._clock.monotonic_s() + _READ_TIMEOUT_S
-        consumer = clients.consumer(self._settings, self._settings.group_id("ledger-reader"))
+        consumer = clients.consumer(self._settings, self._settings.group_id(_READER))
+        places = [Place(self._settings, _READER, self._topic, s, at) for s, at in starts.items()]
+        passer = Passer(consumer, places)
         with closing(consumer):
             consumer.assign([TopicPartition(self._topic, s, at) for s, at in starts.items()])
             while open_ and self._clock.monotonic_s() < deadline_s:
                 message = consumer.poll(1.0)
                 if message is None:
                     continue
+                if is_unreadable(message.error()):
+                    # Nothing of SAEC's: whoever reads the shard's records says so.
+                    for lost in passer.past(message):
+                        found[lost.partition].append(LedgerEntry(lost.offset, None))
+                    continue
                 if message.error() is not None:
                     raise BrokerUnavailableError(f"reading the ledger: {message.error()}")
+                passer.took(message)
                 shard, entry = message.partition(), _entry(message)
                 if shard in open_:
                     found[shard].append(entry)

@@ -23,7 +23,9 @@ from confluent_kafka import (
 
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
+from saec.kafka.incoming import incoming
 from saec.kafka.records import Incoming
+from saec.kafka.unreadable import Passer, Place, is_unreadable
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
@@ -72,6 +74,7 @@ class Seeker:
 
     def __init__(self, settings: Settings) -> None:
         self.records_read = 0
+        self._settings = settings
         self._partitions: dict[str, list[Partition]] = {}
         self._bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
         group = settings.group_id("reader")
@@ -84,10 +87,6 @@ class Seeker:
             group,
             **{
                 "enable.partition.eof": True,
-                # Mostly a few records are wanted: little is fetched ahead, and the client, which
-                # would wait a second whenever that much is there, asks again at once.
-                "queued.max.messages.kbytes": 4_096,
-                "fetch.queue.backoff.ms": 5,
                 # The end of a partition is only told when a fetch came back empty.
                 "fetch.wait.max.ms": 20,
             },
@@ -157,11 +156,13 @@ class Seeker:
         self._consumer.assign([TopicPartition(*place, wanted[place].start) for place in left])
         # A partition that was read to its end before is still paused: that outlives an assignment.
         self._consumer.resume([TopicPartition(*place) for place in left])
-        for message in self._arriving(left):
-            record = self._taken(message, left)
-            if record is not None:
-                self.records_read += 1
-                yield record
+        self._passer = Passer(
+            self._consumer,
+            [Place(self._settings, "reader", *place, wanted[place].start) for place in left],
+        )
+        for record in self._arriving(left):
+            self.records_read += 1
+            yield record
 
     def close(self) -> None:
         """Stop reading."""
@@ -179,43 +180,58 @@ class Seeker:
     ) -> None:
         self.close()
 
-    def _arriving(self, left: Mapping[Partition, int]) -> Iterator[Any]:
-        """What the client hears, until nothing is left."""
+    def _arriving(self, left: dict[Partition, int]) -> Iterator[Incoming]:
+        """The records of the stretches, until nothing is left."""
         heard, silent_since_s = False, time.monotonic()
         while left:
             message = _asked(self._consumer.poll, _POLL_S)
             if message is not None:
                 heard, silent_since_s = True, time.monotonic()
-                yield message
+                self._passer.heard()
+                yield from self._taken(message, left)
                 continue
+            yield from self._passed(self._passer.silent(_POLL_S, left), left)
             if not heard:
                 # The client's threads would begin to fetch up to a second later; a question to
                 # the same brokers wakes them.
                 _asked(self._consumer.offsets_for_times, _ends_of(left), timeout=_TIMEOUT_S)
-            if time.monotonic() - silent_since_s > self._bound_s:
+            if left and time.monotonic() - silent_since_s > self._bound_s:
                 topic, number = min(left)
                 raise BrokerUnavailableError(
                     f"{topic}/{number}: nothing came for {self._bound_s:.0f} s; a transaction may "
                     "hang in it: `saec doctor` shows that"
                 )
 
-    def _taken(self, message: Any, left: dict[Partition, int]) -> Incoming | None:
+    def _taken(self, message: Any, left: dict[Partition, int]) -> Iterator[Incoming]:
         """The record, if it is in its stretch; takes those out of `left` whose end was reached."""
         error, at = message.error(), message.offset()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            if not error.retriable() and error.code() not in _PASSING:
-                raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
-            return None
         place = Partition(message.topic(), message.partition())
-        end = left.get(place)
-        if end is None:
-            return None
-        # The end of the partition also comes past control records, which never arrive.
-        if at + (error is None) >= end:
+        if is_unreadable(error):
+            yield from self._passed(self._passer.past(message), left)
+        elif error is None:
+            self._passer.took(message)
+            if at < left.get(place, 0):
+                yield incoming(message)
+            self._reach(place, at + 1, left)
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            # The end of the partition also comes past control records, which never arrive.
+            self._reach(place, at, left)
+        elif not error.retriable() and error.code() not in _PASSING:
+            raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
+
+    def _passed(self, lost: list[Incoming], left: dict[Partition, int]) -> Iterator[Incoming]:
+        """What could not be read."""
+        for record in lost:
+            place = Partition(record.topic, record.partition)
+            if record.offset < left.get(place, 0):
+                yield record
+            self._reach(place, record.offset + 1, left)
+
+    def _reach(self, place: Partition, reached: int, left: dict[Partition, int]) -> None:
+        if reached >= left.get(place, reached + 1):
             del left[place]
             with suppress(KafkaException):
                 self._consumer.pause([TopicPartition(*place)])
-        return _incoming(message) if error is None and at < end else None
 
     def _offsets(self, places: Iterable[Partition], at_ms: int) -> dict[Partition, int]:
         """The offset of an instant, or of the start or the end, in each; -1: nothing so young."""
@@ -251,15 +267,3 @@ def _asked(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             if said.code() not in _PASSING or time.monotonic() > until_s:
                 raise BrokerUnavailableError(f"no answer from Kafka: {said.str()}") from None
         time.sleep(_AGAIN_S)
-
-
-def _incoming(message: Any) -> Incoming:
-    return Incoming(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        clients.headers_of(message),
-    )

@@ -15,12 +15,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from saec.errors import BrokerUnavailableError
 from saec.kafka import clients
+from saec.kafka.incoming import incoming, weight
 from saec.kafka.records import Incoming
+from saec.kafka.unreadable import Passer, Place, is_unreadable
 from saec.settings import Settings
 
 _TIMEOUT_S = 10.0
 _POLL_RECORDS = 500
 _POLL_S = 0.2
+_PIECE_BYTES = 8_388_608
 _LOOK_S = 0.05
 _READER = "reader"
 # Kafka looks for transactions that were left open every so often.
@@ -135,7 +138,7 @@ def read(
     """The committed records of these stretches, by partition in order, in pieces of up to 500.
 
     Unless `committed`, also those that are not, or never will be. `appended_at_ms` is what the
-    topic stamps.
+    topic stamps. What cannot be read is among them, `refused`.
 
     Raises:
         BrokerUnavailableError: an error, or nothing came for longer than a transaction may last.
@@ -145,12 +148,15 @@ def read(
         return
     bound_s = settings.transaction_timeout_s + _STABLE_EXTRA_S
     isolation = "read_committed" if committed else "read_uncommitted"
+    stamped = topic in {settings.topics.requests, settings.topics.customers}
     with closing(_consumer(settings, role, isolation=isolation)) as consumer:
         consumer.assign([TopicPartition(topic, p, wanted[p].start) for p in left])
+        places = [Place(settings, role, topic, p, wanted[p].start, isolation) for p in left]
+        taking = _Taking(consumer, topic, left, Passer(consumer, places), stamped)
         silent_s = 0.0
         while left:
-            messages = _asked(consumer.consume, _POLL_RECORDS, _POLL_S)
-            yield _within(consumer, messages, left)
+            messages = _asked(consumer.consume, taking.room, _POLL_S)
+            yield taking.within(messages)
             silent_s = 0.0 if messages else silent_s + _POLL_S
             if silent_s > bound_s:
                 raise BrokerUnavailableError(
@@ -159,24 +165,61 @@ def read(
                 )
 
 
-def _within(consumer: Consumer, messages: list[Any], left: dict[int, int]) -> list[Incoming]:
-    """The records of the stretches; takes partitions out of `left` whose end was reached."""
-    taken = []
-    for message in messages:
-        partition, at, error = message.partition(), message.offset(), message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-            if not error.retriable():
-                raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
-            continue
-        if partition not in left:
-            continue
-        if error is None and at < left[partition]:
-            taken.append(_incoming(message))
-        # The end of the partition also comes past control records, which never arrive.
-        if at + (error is None) >= left[partition]:
-            del left[partition]
-            consumer.pause([TopicPartition(message.topic(), partition)])
-    return taken
+@dataclass(slots=True)
+class _Taking:
+    """Takes the records of the stretches; takes partitions out of `left` whose end was reached."""
+
+    consumer: Consumer
+    topic: str
+    left: dict[int, int]
+    passer: Passer
+    stamped: bool
+    largest: int = _PIECE_BYTES
+
+    @property
+    def room(self) -> int:
+        """How many to take at once, so that a piece is not larger than it needs to be."""
+        return max(1, min(_POLL_RECORDS, 2 * _PIECE_BYTES // self.largest))
+
+    def within(self, messages: list[Any]) -> list[Incoming]:
+        """The records among what the client gave."""
+        taken: list[Incoming] = []
+        if messages:
+            self.passer.heard()
+        else:
+            lost = self.passer.silent(_POLL_S, ((self.topic, p) for p in self.left))
+            self._take_lost(lost, taken)
+        for message in messages:
+            self._take(message, taken)
+        self.largest = max((weight(record) for record in taken), default=1) + 1
+        return taken
+
+    def _take(self, message: Any, taken: list[Incoming]) -> None:
+        error = message.error()
+        if error is None:
+            record = incoming(message, stamped=self.stamped)
+            self.passer.took(message)
+            self._add(record.partition, record.offset + 1, record, taken)
+        elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            # The end of the partition also comes past control records, which never arrive.
+            self._add(message.partition(), message.offset(), None, taken)
+        elif is_unreadable(error):
+            self._take_lost(self.passer.past(message), taken)
+        elif not error.retriable():
+            raise BrokerUnavailableError(f"reading {message.topic()}: {error.str()}")
+
+    def _take_lost(self, lost: list[Incoming], taken: list[Incoming]) -> None:
+        for record in lost:
+            self._add(record.partition, record.offset + 1, record, taken)
+
+    def _add(self, part: int, reached: int, record: Incoming | None, taken: list[Incoming]) -> None:
+        if part not in self.left:
+            return
+        if record is not None and record.offset < self.left[part]:
+            taken.append(record)
+        if reached >= self.left[part]:
+            del self.left[part]
+            self.consumer.pause([TopicPartition(self.topic, part)])
 
 
 def _consumer(settings: Settings, role: str, *, isolation: str) -> Consumer:
@@ -186,7 +229,6 @@ def _consumer(settings: Settings, role: str, *, isolation: str) -> Consumer:
         **{
             "isolation.level": isolation,
             "enable.partition.eof": True,
-            "queued.max.messages.kbytes": 16_384,
         },
     )
 
@@ -203,15 +245,3 @@ def _asked(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return call(*args, **kwargs)
     except KafkaException as error:
         raise BrokerUnavailableError(f"no answer from Kafka: {error.args[0].str()}") from None
-
-
-def _incoming(message: Any) -> Incoming:
-    return Incoming(
-        message.topic(),
-        message.partition(),
-        message.offset(),
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        clients.headers_of(message),
-    )

@@ -9,12 +9,12 @@ is slow, or away, is never taken for that.
 import logging
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from saec.errors import BrokerUnavailableError, Reason
 from saec.kafka import clients
@@ -27,6 +27,9 @@ _UNREADABLE = {
 }
 _POLL_S = 0.1
 _TRIES = 100
+_SILENT_S = 10.0
+_ASK_AGAIN_S = 10.0
+_MOST_AT_ONCE = 5_000
 _SKIPPED = re.compile(r"Skip offset (\d+) ")
 # Said when a batch ends before its records do: it is fetched again, for ever.
 _ENDS_EARLY = "Read underflow"
@@ -48,10 +51,11 @@ class Place:
     topic: str
     partition: int
     offset: int
+    isolation: str = "read_committed"
 
     def at(self, offset: int) -> "Place":
         """Another offset of the same partition."""
-        return Place(self.settings, self.role, self.topic, self.partition, offset)
+        return replace(self, offset=offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,12 @@ def _look(place: Place) -> _Seen:
     consumer = clients.consumer(
         place.settings,
         place.settings.group_id(place.role),
-        **{"logger": logger, "debug": "fetch,msg", "enable.partition.eof": True},
+        **{
+            "logger": logger,
+            "debug": "fetch,msg",
+            "enable.partition.eof": True,
+            "isolation.level": place.isolation,
+        },
     )
     with closing(consumer):
         consumer.assign([TopicPartition(place.topic, place.partition, place.offset)])
@@ -168,14 +177,53 @@ def _seen(message: Any, heard: _Heard) -> _Seen | None:
     return None
 
 
-def stuck(places: Iterable[Place]) -> dict[int, int]:
-    """Of partitions where nothing comes, those that cannot be read on: partition -> next offset."""
-    found = {}
-    for place in places:
+class Passer:
+    """Gets a consumer that is in no group past what it cannot read."""
+
+    def __init__(self, consumer: Any, starts: Iterable[Place]) -> None:
+        self._consumer = consumer
+        self._next = {(place.topic, place.partition): place for place in starts}
+        self._silent_s = 0.0
+        self._ask_at_s = _SILENT_S
+
+    def took(self, message: Any) -> None:
+        """A record was read."""
+        key = message.topic(), message.partition()
+        if key in self._next:
+            self._next[key] = self._next[key].at(message.offset() + 1)
+
+    def past(self, message: Any) -> list[Incoming]:
+        """What stands where the client says that it cannot read, refused."""
+        place = self._next.get((message.topic(), message.partition()))
+        return [] if place is None else self._past(place.at(max(place.offset, message.offset())))
+
+    def heard(self) -> None:
+        """Something came."""
+        self._silent_s, self._ask_at_s = 0.0, _SILENT_S
+
+    def silent(self, waited_s: float, left: Iterable[tuple[str, int]]) -> list[Incoming]:
+        """Nothing came again: now and then those that are left are asked whether they can be read.
+
+        The client says nothing of batches that end early.
+        """
+        self._silent_s += waited_s
+        if self._silent_s < self._ask_at_s:
+            return []
+        self._ask_at_s += _ASK_AGAIN_S
+        found = []
+        for key in list(left):
+            with suppress(BrokerUnavailableError):  # slow, or away: who reads says so
+                found += self._past(self._next[key])
+        return found
+
+    def _past(self, place: Place) -> list[Incoming]:
+        end = end_of(place)
+        if end is None:
+            return []
+        end = min(end, place.offset + _MOST_AT_ONCE)
         try:
-            end = end_of(place)
-        except BrokerUnavailableError:
-            continue  # slow, or away: what reads it says so
-        if end is not None:
-            found[place.partition] = end
-    return found
+            self._consumer.seek(TopicPartition(place.topic, place.partition, end))
+        except KafkaException as error:
+            raise BrokerUnavailableError(f"reading {place.topic}: {error.args[0].str()}") from None
+        self._next[place.topic, place.partition] = place.at(end)
+        return list(refused(place, end))

@@ -11,6 +11,7 @@ from enum import Enum
 
 from saec.contracts.rejected import RejectedError
 from saec.contracts.subject import Subject, subject_of
+from saec.errors import Reason
 from saec.kafka.records import Incoming
 
 
@@ -61,6 +62,8 @@ class Choice(Enum):
 
 def choose(selection: Selection, record: Incoming) -> Choice:
     """Whether a record of the stretch is to be copied."""
+    if record.refused is Reason.UNREADABLE_RECORD:
+        return Choice.UNREADABLE  # there is nothing to copy
     if not _in_time(selection, record.appended_at_ms):
         return Choice.OTHER
     if not selection.by_content:

@@ -48,6 +48,12 @@ _ANSWERED = f"""
     SELECT {", ".join(_COLUMNS)} FROM cancels WHERE request_id = ANY(%(ids)s::uuid[])
 """
 
+_CAME = f"""
+    SELECT {", ".join(f"c.{name}" for name in _COLUMNS)}
+    FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[]) AS came (part, place)
+    JOIN cancels c ON c.source_partition = came.part AND c.source_offset = came.place
+"""
+
 # A statement of its own after the lock: in one statement READ COMMITTED would look at claims
 # with the snapshot from before the lock, and stop a slice that is on its way.
 _STOP = """
@@ -129,6 +135,20 @@ def read_answers(connection: Connection, ids: Iterable[UUID]) -> list[CancelRow]
     """Every answer given for these requests."""
     found = rows(connection, _ANSWERED, ids=[str(request_id) for request_id in ids])
     return [_row(row) for row in found]
+
+
+def read_sources(
+    connection: Connection, places: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], CancelRow]:
+    """The answers given to the cancels that stand at these partitions and offsets."""
+    wanted = sorted(set(places))
+    found = rows(
+        connection,
+        _CAME,
+        partitions=[partition for partition, _ in wanted],
+        offsets=[offset for _, offset in wanted],
+    )
+    return {(row.source_partition, row.source_offset): row for row in map(_row, found)}
 
 
 def stop_slices(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, Stopped]:

@@ -78,6 +78,16 @@ _STORED = """
     FROM requests WHERE request_id = ANY(%(ids)s::uuid[])
 """
 
+# Between two append times, since those are in the order of the table.
+_CAME = """
+    SELECT request_id, requester, messages, recipients, content_hash,
+           source_partition, source_offset
+    FROM unnest(%(partitions)s::int[], %(offsets)s::bigint[], %(times_ms)s::bigint[])
+         AS came (part, place, at_ms)
+    JOIN requests ON source_partition = part AND source_offset = place AND accepted_at_ms = at_ms
+    WHERE accepted_at_ms BETWEEN %(first_ms)s AND %(last_ms)s
+"""
+
 
 _HELD = """
     SELECT partition, place
@@ -136,8 +146,25 @@ def by_column(places: Collection[tuple[int, int, UUID]]) -> dict[str, list[Any]]
 def read_requests(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, StoredRequest]:
     """The stored requests among `ids`."""
     found = rows(connection, _STORED, ids=[str(request_id) for request_id in ids])
-    stored = (
-        StoredRequest(UUID(str(row[0])), row[1], row[2], row[3], bytes(row[4]), row[5], row[6])
-        for row in found
+    return {request.request_id: request for request in map(_stored, found)}
+
+
+def read_sources(
+    connection: Connection, places: Sequence[tuple[int, int, int]]
+) -> dict[tuple[int, int], StoredRequest]:
+    """The stored requests that came from these partitions and offsets, appended at that instant."""
+    times_ms = [at_ms for *_, at_ms in places]
+    found = rows(
+        connection,
+        _CAME,
+        partitions=[partition for partition, *_ in places],
+        offsets=[offset for _, offset, _ in places],
+        times_ms=times_ms,
+        first_ms=min(times_ms),
+        last_ms=max(times_ms),
     )
-    return {request.request_id: request for request in stored}
+    return {(one.source_partition, one.source_offset): one for one in map(_stored, found)}
+
+
+def _stored(row: Sequence[Any]) -> StoredRequest:
+    return StoredRequest(UUID(str(row[0])), row[1], row[2], row[3], bytes(row[4]), row[5], row[6])

@@ -85,6 +85,14 @@ requests = Table(
     CheckConstraint("octet_length(content_hash) = 16", name="content_hash_16_bytes"),
     # A requester's requests, newest first, from any of them on.
     Index("requests_newest_idx", "requester", "accepted_at_ms", "request_id"),
+    # Where a request came from, by the time when it was accepted: a few pages a look, and small.
+    Index(
+        "requests_accepted_idx",
+        "accepted_at_ms",
+        "source_offset",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+    ),
 )
 
 # The answer each cancel record got, by its source position: a redelivery is answered from here.

@@ -13,6 +13,7 @@ from saec.contracts.status import RequestStatus, decode_status
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
+from saec.kafka.transaction import InDoubtError
 from saec.settings import Settings
 from saec.store.engine import Engine
 
@@ -90,8 +91,8 @@ def publish(
     return refused
 
 
-def take(settings: Settings, engine: Engine, role: str, count: int) -> None:
-    """Let the ingest loop of a role take exactly this many records; none of its batches fails."""
+def take(settings: Settings, engine: Engine, role: str, count: int, *, failures: int = 0) -> None:
+    """Let the ingest loop of a role take exactly this many records; so many batches may fail."""
     takers: dict[str, Callable[[], Any]] = {
         "requests": lambda: RequestIntake(settings, engine, settings.shards),
         "customers": lambda: CustomerIntake(settings, engine),
@@ -100,7 +101,12 @@ def take(settings: Settings, engine: Engine, role: str, count: int) -> None:
     loop = IngestLoop(opening, takers[role](), SystemClock(), role)
     taken = empty = 0
     while taken < count:
-        now = loop.run_once()
+        try:
+            now = loop.run_once()
+        except InDoubtError as error:
+            assert failures > 0
+            now, failures = 0, failures - 1
+            loop._go_back(error)
         taken, empty = taken + now, empty + (now == 0)
         assert empty < EMPTY_READS, f"{taken} of {count} records came"
     loop.close()

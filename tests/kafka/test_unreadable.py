@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 
 from saec.cli.instants import wall_ms
 from saec.contracts.status import Status
-from saec.errors import Reason
+from saec.errors import BrokerUnavailableError, Reason
 from saec.kafka import intake, unreadable
 from saec.kafka.unreadable import Place, end_of
 from saec.settings import Settings
@@ -175,4 +175,5 @@ def test_who_does_not_answer_is_not_taken_for_unreadable(
 ) -> None:
     monkeypatch.setattr(unreadable, "_TRIES", 3)
     away = installation.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
-    assert unreadable.stuck([Place(away, "requests", away.topics.requests, 0, 0)]) == {}
+    with pytest.raises(BrokerUnavailableError, match="nothing was heard"):
+        end_of(Place(away, "requests", away.topics.requests, 0, 0))

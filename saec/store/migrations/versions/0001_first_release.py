@@ -161,6 +161,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("request_id", name=op.f("requests_pkey")),
     )
+    op.create_index(
+        "requests_accepted_idx",
+        "requests",
+        ["accepted_at_ms", "source_offset"],
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": "on"},
+    )
     op.create_table(
         "shards",
         sa.Column("shard", sa.SmallInteger(), autoincrement=False, nullable=False),
