@@ -10,7 +10,9 @@ from confluent_kafka import Producer
 from saec.cli.instants import wall_ms
 from saec.contracts.status import Status
 from saec.errors import BrokerUnavailableError, Reason
-from saec.kafka import intake, unreadable
+from saec.kafka import bulk, intake, stretches, unreadable
+from saec.kafka.follow import Beginning, read_whole
+from saec.kafka.seek import Seeker
 from saec.kafka.unreadable import Place, end_of
 from saec.settings import Settings
 from saec.store.engine import Engine, open_engine
@@ -177,3 +179,39 @@ def test_who_does_not_answer_is_not_taken_for_unreadable(
     away = installation.model_copy(update={"bootstrap_servers": "127.0.0.1:1"})
     with pytest.raises(BrokerUnavailableError, match="nothing was heard"):
         end_of(Place(away, "requests", away.topics.requests, 0, 0))
+
+
+def _of_stretches(settings: Settings, topic: str) -> list[int]:
+    pieces = stretches.read(settings, topic, stretches.bounds(settings, topic))
+    return [record.offset for piece in pieces for record in piece if record.refused]
+
+
+def _of_bulk(settings: Settings, topic: str) -> list[int]:
+    found = bulk.blocks(settings, topic, stretches.bounds(settings, topic))
+    return [b.offsets[row] for b in found for row in range(len(b.offsets)) if b.is_lost(row)]
+
+
+def _of_seek(settings: Settings, topic: str) -> list[int]:
+    with Seeker(settings) as seeker:
+        found = seeker.read(seeker.kept(seeker.partitions(topic)))
+        return [record.offset for record in found if record.refused]
+
+
+def _of_follow(settings: Settings, topic: str) -> list[int]:
+    return [r.offset for r in read_whole(settings, [topic], Beginning()) if r.refused]
+
+
+@pytest.mark.parametrize("reader", [_of_stretches, _of_bulk, _of_seek, _of_follow])
+def test_every_reader_passes_over_it(
+    installation: Settings,
+    append: Append,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Callable[[Settings, str], list[int]],
+) -> None:
+    monkeypatch.setattr(unreadable, "_SILENT_S", 0.5)
+    topic = installation.topics.requests
+    take_compressed(installation)
+    for what in (good(), bomb(), good(), halves()):
+        append(topic, 0, what)
+    append(topic, 1, bomb())
+    assert sorted(reader(installation, topic)) == [0, 1, 5, 6, 7]
