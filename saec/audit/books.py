@@ -6,6 +6,9 @@ limit: what does not fit is on disk.
 """
 
 import json
+import os
+import secrets
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ import pyarrow as pa
 
 from saec.audit.extents import Extent, Place
 from saec.errors import SaecError
+from saec.private import for_us_alone
 
 _STREAMED = 10_000
 
@@ -88,6 +92,23 @@ def in_words() -> Iterator[None]:
         ) from None
 
 
+def _check_owner(path: Path) -> None:
+    """Go on in no file that somebody else laid out, or could replace."""
+    folder, mine = path.parent.stat(), os.geteuid()
+    if folder.st_uid not in {mine, 0}:
+        raise BooksError(f"{path.parent} belongs to another user: give the audit one of your own")
+    try:
+        file = path.lstat()
+    except FileNotFoundError:
+        return
+    if file.st_uid != mine or not stat.S_ISREG(file.st_mode):
+        raise BooksError(
+            f"{path} is no file of yours: remove it, or give the audit a folder of its own with "
+            "--work"
+        )
+    path.chmod(0o600)
+
+
 class Books:
     """The file of one audit. Use it as a context manager."""
 
@@ -95,12 +116,13 @@ class Books:
         """Open the file, or make it.
 
         Raises:
-            BooksError: another audit has it open.
+            BooksError: another audit has it open, or another user laid it out.
         """
         # The ids of customers stand in it.
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(path)
         self.path = path
-        with in_words():
+        with in_words(), for_us_alone():
             self._con = duckdb.connect(
                 str(path),
                 config={
@@ -136,6 +158,15 @@ class Books:
         for path in self.path.parent.glob(f"{self.path.stem}.*"):
             if path.is_file():
                 path.unlink()
+
+    @property
+    def digest_key(self) -> str:
+        """What digests of addresses are made with in these books, and in no others."""
+        key = self.meta("digest_key")
+        if key is None:
+            key = secrets.token_hex(16)
+            self.note("digest_key", key)
+        return str(key)
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement; what it returns."""

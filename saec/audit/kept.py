@@ -85,9 +85,12 @@ def details(page: pa.Table, block: Block) -> pa.Table:
     return pa.Table.from_pylist(rows, _DETAILS)
 
 
-def registered(block: Block) -> pa.Table:
-    """What saec.registry has of each customer; the place is that of its source."""
-    rows = [_registered(block, row) for row in range(len(block.values))]
+def registered(block: Block, key: str) -> pa.Table:
+    """What saec.registry has of each customer; the place is that of its source.
+
+    Digests of addresses are made with `key`.
+    """
+    rows = [_registered(block, row, key) for row in range(len(block.values))]
     return pa.Table.from_pylist(rows, _REGISTERED)
 
 
@@ -139,7 +142,7 @@ def _checksum(request_id: str) -> int | None:
         return None
 
 
-def _registered(block: Block, row: int) -> dict[str, Any]:
+def _registered(block: Block, row: int, digest_key: str) -> dict[str, Any]:
     key = block.keys[row]
     source = Incoming(
         block.topic,
@@ -159,16 +162,16 @@ def _registered(block: Block, row: int) -> dict[str, Any]:
         "offset": kept.source_offset,
         "stamped_ms": kept.appended_at_ms,
         "customer_id": kept.customer_id,
-        "email": _of_customer(kept.customer_id, kept.email),
-        "phone": _of_customer(kept.customer_id, kept.phone),
+        "email": _of_customer(digest_key, kept.customer_id, kept.email),
+        "phone": _of_customer(digest_key, kept.customer_id, kept.phone),
         "opted_out": kept.opted_out or 0,
         "erased": kept.erases,
         "valid": True,
     }
 
 
-def _of_customer(customer_id: str, address: str | None) -> str | None:
-    return None if not address else _md5(f"{customer_id}\n{address}".encode())
+def _of_customer(key: str, customer_id: str, address: str | None) -> str | None:
+    return None if not address else _md5(f"{key}{customer_id}\n{address}".encode())
 
 
 def _md5(value: bytes) -> str:

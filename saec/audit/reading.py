@@ -151,10 +151,10 @@ def _topics(
     settings: Settings, books: Books, scope: Scope
 ) -> dict[str, Callable[[Block], list[Rows]]]:
     """Causes before effects, so that a scope can be told by what was read."""
-    names, messages = settings.topics, _Messages(books)
+    names, messages, key = settings.topics, _Messages(books), books.digest_key
     compared: dict[str, Callable[[Block], list[Rows]]] = {
         names.requests: lambda block: _with_details(_requests(block), block),
-        names.registry: lambda block: [("registered", kept.registered(block))],
+        names.registry: lambda block: [("registered", kept.registered(block, key))],
     }
     return {
         names.requests: _requests,

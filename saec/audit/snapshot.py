@@ -52,6 +52,7 @@ def take(settings: Settings, books: Books) -> None:
 def copy(settings: Settings, books: Books) -> None:
     """Copy the tables alone. Raises StoreUnavailableError."""
     books.run("CREATE SCHEMA pg")
+    key = books.digest_key
     engine = open_engine(settings.database_url, application="saec-audit")
     try:
         # The files may become as large as the tables: on the disk that was chosen for it.
@@ -59,7 +60,7 @@ def copy(settings: Settings, books: Books) -> None:
             paths = {table: Path(directory) / f"{table}.csv" for table in EXPORTED}
             with transaction(engine, snapshot=True) as connection:
                 for table, path in paths.items():
-                    export(connection, table, path)
+                    export(connection, table, path, key)
             for table, path in paths.items():
                 _load(books, table, path)
     finally:

@@ -15,6 +15,7 @@ from saec.cli import output
 from saec.cli.errors import ExitCode, InputError
 from saec.cli.instants import duration_ms, parse_instant, parse_past, wall_ms
 from saec.errors import ConfigurationError
+from saec.private import for_us_alone
 from saec.settings import load_settings
 
 _SHOWN = 20
@@ -91,6 +92,7 @@ def audit_command(
         how["memory_mb"] = memory_mb
     began_s = time.monotonic()
     with (
+        for_us_alone(),  # the ids of customers stand in whatever is written
         output.progress_of("Reading") as told,
         audited.audit(settings, scope, told=told, **how) as done,
     ):
@@ -125,6 +127,10 @@ def _check_place(option: str, path: Path | None) -> None:
     folder = path.absolute().parent
     if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
         raise InputError(f"{option}: give a file that can be written, in a folder that exists")
+    if path.is_file():
+        if path.stat().st_uid != os.geteuid():
+            raise InputError(f"{option}: that file belongs to another user; give one of your own")
+        path.chmod(0o600)
 
 
 def _late_ms(text: str) -> int:

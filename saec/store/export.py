@@ -40,9 +40,9 @@ _SELECT: Mapping[str, str] = {
     """,
     "skips": "SELECT request_id, slice_no, channel, reason, messages FROM skips",
     "customers": r"""
-        SELECT customer_id, md5(customer_id || E'\n' || email) AS email,
-               md5(customer_id || E'\n' || phone) AS phone, opted_out, erased, appended_at_ms,
-               source_partition, source_offset
+        SELECT customer_id, md5('{key}' || customer_id || E'\n' || email) AS email,
+               md5('{key}' || customer_id || E'\n' || phone) AS phone, opted_out, erased,
+               appended_at_ms, source_partition, source_offset
         FROM customers
     """,
     "shards": "SELECT shard, epoch, batch_no, ledger_offset FROM shards",
@@ -127,17 +127,18 @@ EXPORTED: Mapping[str, Mapping[str, str]] = {
 """The columns of each file, in order. A digest of 16 bytes is a UUID.
 
 A digest is the MD5 of what is digested: a message as it is stored; customers with a line end
-between two of them; an address behind its customer's id and a line end. `claims` has a row for each
-slice that a claim names, without a seq when it names none.
+between two of them; an address behind a key that the caller chooses, its customer's id and a line
+end, so that nobody else can try addresses. `claims` has a row for each slice that a claim names,
+without a seq when it names none.
 """
 
 
-def export(connection: Connection, table: str, path: Path) -> None:
-    """Write one table as CSV, its columns as EXPORTED says; null is \\N.
+def export(connection: Connection, table: str, path: Path, key: str) -> None:
+    """Write one table as CSV, its columns as EXPORTED says; null is \\N. `key` has letters alone.
 
     The caller's transaction is a snapshot, so that several tables belong together.
     """
     count(connection, _WHOLE)
     cursor: Any = connection.connection.cursor()
     with cursor, path.open("wb") as file:
-        cursor.copy_expert(_COPY.format(select=_SELECT[table]), file)
+        cursor.copy_expert(_COPY.format(select=_SELECT[table].replace("{key}", key)), file)

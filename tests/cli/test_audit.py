@@ -157,7 +157,10 @@ def test_it_does_not_reconcile(audit: Run, spoiled: Settings) -> None:
 
 def test_findings_as_json_and_csv(audit: Run, spoiled: Settings, tmp_path: Path) -> None:
     path = tmp_path / "findings.csv"
-    result = audit(spoiled, "--json", "--most", "1", "--csv", path)
+    path.touch(mode=0o644)
+    page = tmp_path / "page.html"
+    result = audit(spoiled, "--json", "--most", "1", "--csv", path, "--html", page)
+    assert [one.stat().st_mode & 0o777 for one in (path, page)] == [0o600, 0o600]
     told = json.loads(result.stdout)
     assert result.exit_code == 1
     assert told["reconciles"] is False
