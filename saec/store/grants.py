@@ -4,10 +4,15 @@ Invariant: what stands here is what the tests run every process with; docs/secur
 """
 
 import re
+from hashlib import blake2b
 
 from sqlalchemy import make_url
 
 from saec.settings import Settings
+
+# Of these no two give the same name; an underscore stands for all that is not plain.
+_PLAIN = re.compile(r"[a-z0-9]+\.")
+_MOST_BYTES = 63  # PostgreSQL cuts what is longer, without a word
 
 _EVERYBODY = {"alembic_version": "SELECT", "installation": "SELECT"}
 # Table -> privileges. `saec init` owns the tables.
@@ -66,8 +71,16 @@ _STAGE = ("requests", "customers")  # they load a batch into a temporary table f
 
 
 def role_name(settings: Settings, role: str) -> str:
-    """The database role of a process: letters, digits and underscores."""
-    return re.sub(r"\W", "_", f"{settings.topic_prefix}{role}", flags=re.ASCII).lower()
+    """The database role of a process: letters, digits and underscores.
+
+    What is lost of a prefix in that comes back as a digest: `a-b.` and `a_b.` are two.
+    """
+    prefix = settings.topic_prefix
+    name = re.sub(r"\W", "_", f"{prefix}{role}", flags=re.ASCII).lower()
+    if _PLAIN.fullmatch(prefix) and len(name) <= _MOST_BYTES:
+        return name
+    digest = blake2b(prefix.encode(), digest_size=4).hexdigest()
+    return f"{name[: _MOST_BYTES - len(role) - 10]}_{digest}_{role}"
 
 
 def before_init(settings: Settings) -> list[str]:
@@ -81,6 +94,8 @@ def before_init(settings: Settings) -> list[str]:
         f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
         f"GRANT CONNECT ON DATABASE {database} TO {everybody}",
         f"GRANT TEMPORARY ON DATABASE {database} TO {staging}",
+        # Everybody may, before PostgreSQL 15.
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         f"GRANT USAGE ON SCHEMA public TO {everybody}",
         f"GRANT CREATE ON SCHEMA public TO {names['init']}",
     ]

@@ -112,8 +112,8 @@ def test_nobody_acts_in_anothers_name(ground: Ground) -> None:
     # All ids can be read on saec.status, and the requester guessed: it does not help.
     for guess in ("crm", "billing"):
         ground.publish("requester-billing", ".billing", cancel(theirs["id"], guess))
-    told = ground.heard(theirs["id"], 3)
-    assert told[1:] == [("REJECTED", "requester_mismatch"), ("REJECTED", "other_requester")]
+    told = ground.heard(theirs["id"], 3)  # of one batch, refusals come last
+    assert set(told[1:]) == {("REJECTED", "requester_mismatch"), ("REJECTED", "other_requester")}
     ground.publish("requester-crm", ".crm", cancel(theirs["id"], "crm"))
     assert ground.heard(theirs["id"], 4)[3:] == [("CANCELLED", None)]
 
