@@ -3,12 +3,16 @@
 Invariant: what is not a route here is answered by a problem.
 """
 
+import re
+from base64 import b64encode
+from hashlib import sha256
+
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from saec.http import asking, contract, reading
 from saec.http.address import DOCS
@@ -19,6 +23,8 @@ from saec.http.bulk import schedule_many
 from saec.http.endpoint import Endpoint
 from saec.http.errors import HANDLERS, answer
 from saec.http.reading import Pending
+
+_SCRIPTS = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 
 
 def make_app(endpoint: Endpoint) -> Boundary:
@@ -37,7 +43,7 @@ def make_app(endpoint: Endpoint) -> Boundary:
     changes = _changes(endpoint)
     app.router.routes += changes
     _reads(app, endpoint)
-    return Boundary(_Front(app, changes))
+    return Boundary(_Front(_Guarded(app), changes))
 
 
 class _Front:
@@ -105,6 +111,45 @@ def _reads(app: FastAPI, endpoint: Endpoint) -> None:
     @app.get("/v1/health")
     async def health() -> Response:
         return json_response({"status": "ok"})
+
+
+class _Guarded:
+    """The page of the docs, which runs its own scripts and no others, and sends nothing elsewhere.
+
+    Its scripts stand in it, so each is allowed by its hash.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(DOCS):
+            await self._app(scope, receive, send)
+            return
+        begun: list[Message] = []
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begun.append(message)
+                return
+            if begun:
+                start = begun.pop()
+                policy = (b"content-security-policy", _policy(message.get("body", b"")))
+                await send({**start, "headers": [*start["headers"], policy]})
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def _policy(page: bytes) -> bytes:
+    """What the page may do."""
+    digests = [b64encode(sha256(script).digest()).decode() for script in _SCRIPTS.findall(page)]
+    scripts = " ".join(["'self'", *(f"'sha256-{digest}'" for digest in digests)])
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ).encode()
 
 
 def _whole(app: ASGIApp) -> ASGIApp:

@@ -22,6 +22,7 @@ from saec.http.asking import json_response
 from saec.http.endpoint import Endpoint, in_time
 from saec.http.keyring import Holder
 from saec.http.problems import Code, Problem, invalid_parameter, unknown_request
+from saec.http.trail import tell_read
 from saec.keys import Scope
 from saec.store import history
 from saec.store.cancels import CancelRow, read_answers
@@ -86,6 +87,8 @@ async def one(endpoint: Endpoint, request: Request, request_id: str) -> Response
         if found is None or not _may_see(holder, found[0].requester):
             raise unknown_request()
         account, cancels = found
+        if account.requester != holder.requester:
+            tell_read(holder, request, "request", str(wanted))
         told = accounts.as_dict(account) | {"cancels": [_cancel_as_dict(row) for row in cancels]}
         return json_response(told)
 
@@ -101,6 +104,8 @@ async def many(endpoint: Endpoint, request: Request) -> Response:
                 Code.SCOPE_MISSING,
                 "requester: another one's requests need the scope operate",
             )
+        if requester != holder.requester:
+            tell_read(holder, request, "requests")
         page = await endpoint.read(
             holder, read_page, requester, wanted.filters, wanted.limit, wanted.cursor
         )
@@ -121,6 +126,8 @@ class Pending:
         """What is pending by hour, lane and channel: of everybody with `operate`."""
         async with endpoint.keyring.admitted(request, *_READ) as holder:
             everybody = Scope.OPERATE in holder.key.scopes
+            if everybody:
+                tell_read(holder, request, "pending")
             hours = await self._hours(endpoint, holder, None if everybody else holder.requester)
             return json_response({"pending": [accounts.hour_as_dict(hour) for hour in hours]})
 

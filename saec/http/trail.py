@@ -80,6 +80,18 @@ class Trail:
         )
 
 
+def tell_read(holder: Holder, request: Request, what: str, request_id: str | None = None) -> None:
+    """A line for whoever looks at what is not their own requester's, as `operate` lets them."""
+    holder.log.info(
+        "read",
+        what=what,
+        request_id=request_id,
+        key=holder.key.key_id,
+        requester=holder.requester,
+        client=request.client.host if request.client else None,
+    )
+
+
 def _ended(change: Change, problem: Problem) -> Problem:
     change.outcome = problem.code
     return problem

@@ -162,6 +162,17 @@ def test_nobody_reaches_what_is_another_requesters(
 
         assert served.get(f"/v1/requests/{one}").json["state"] == "SCHEDULED"
         assert served.get(f"/v1/requests/{one}", keys.operator).status == 200
+        assert served.get("/v1/requests?requester=ana", keys.operator).status == 200
+        assert served.get("/v1/pending", keys.operator).status == 200
+        reads = [
+            line for line in map(json.loads, served.log.splitlines()) if line["event"] == "read"
+        ]
+        assert [(line["what"], line["request_id"]) for line in reads] == [
+            ("request", one),
+            ("requests", None),
+            ("pending", None),
+        ]
+        assert {line["key"] for line in reads} == {key_id(keys.operator)}
     whose = {key_id(keys.ana): "ana", key_id(keys.bia): "bia"}
     for headers, value in records(settings):
         assert whose[headers["saec-key"].decode()] == value["requester"]

@@ -10,8 +10,10 @@ import os
 import re
 import sys
 import unicodedata
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any, cast
 
 import hypothesis
@@ -212,7 +214,12 @@ def test_the_document_is_openapi_and_its_schemas_are_json_schema() -> None:
 def test_the_document_is_served_and_shown_without_the_network(served: Served) -> None:
     told = served.get("/openapi.json", key="")
     assert told.json == contract.document()
-    page = served.get("/docs", key="").body.decode()
+    shown = served.get("/docs", key="")
+    page, policy = shown.body.decode(), shown.headers["content-security-policy"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'self' 'sha256-{digest}';" in policy
+    assert "default-src 'none'" in policy
     loaded = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
     assert len(loaded) >= 2
     for path in loaded:
@@ -221,7 +228,7 @@ def test_the_document_is_served_and_shown_without_the_network(served: Served) ->
 
 
 def test_every_route_is_in_the_document_and_the_reverse() -> None:
-    app: Any = make_app(cast("Endpoint", None))._app._app  # behind boundary and front
+    app: Any = make_app(cast("Endpoint", None))._app._app._app  # behind what is around it
     routes = [route for route in app.routes if isinstance(route, Route)]
     served = {
         (route.path, method.lower())
