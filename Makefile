@@ -5,7 +5,6 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-UV_VERSION := 0.13.9
 
 # The first Python that is new enough; choose another one with `make PYTHON=…`.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -75,12 +74,14 @@ COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --universal --python-version 3.1
 
 lock: $(INSTALLED) ## write the *.lock files anew from pyproject.toml
 	@test -x $(VENV)/uv/bin/uv || $(BIN)/python -m venv $(VENV)/uv
-	@$(VENV)/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	@$(VENV)/uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements-lock.lock
 	@$(COMPILE) --extra embedded --extra audit --extra http --extra dev pyproject.toml -o requirements.lock
 	@$(COMPILE) --constraint requirements.lock --extra http pyproject.toml -o requirements-runtime.lock
 	@sed -n 's/^fuzz = \["\(.*\)"\]$$/\1/p' pyproject.toml | \
 		$(COMPILE) --constraint requirements.lock - -o requirements-fuzz.lock
 	@$(COMPILE) --constraint requirements.lock --extra bench pyproject.toml -o requirements-bench.lock
+	@grep -o '^uv==[0-9.]*' requirements-lock.lock | $(COMPILE) - -o requirements-lock.lock
 	@echo hatchling | $(COMPILE) --constraint requirements.lock - -o requirements-build.lock
 
 clean: ## remove .venv and what tools left behind; not the data of make up

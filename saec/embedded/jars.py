@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from saec.embedded.errors import DownloadError, optional_module
 from saec.embedded.lockfile import KAFKA_VERSION, Jar, read_lock
@@ -34,6 +35,12 @@ def cache_dir() -> Path:
 def repository_url() -> str:
     """Where jars come from: SAEC_MAVEN_URL (a mirror), or Maven Central."""
     return os.environ.get("SAEC_MAVEN_URL", MAVEN_CENTRAL)
+
+
+def shown_url() -> str:
+    """The same for people: without a user and a password."""
+    parts = urlsplit(repository_url())
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def to_stderr(text: str) -> None:
@@ -103,7 +110,7 @@ def _download(jar: Jar, path: Path) -> None:
         if jar.matches(path):
             return
     raise DownloadError(
-        f"{jar.coordinates} from {repository_url()} is not the locked file: its SHA-256 differs. "
+        f"{jar.coordinates} from {shown_url()} is not the locked file: its SHA-256 differs. "
         "Nothing was kept. If you use a mirror (SAEC_MAVEN_URL) or a proxy, it alters files; "
         f"otherwise put the right file into {cache_dir() / f'kafka-{KAFKA_VERSION}'} yourself."
     )
@@ -117,11 +124,19 @@ def download_unverified(jar: Jar, path: Path) -> None:
         _downloader(maven).download(artifact, filename=os.fspath(path))
     except Exception as error:  # the library raises its own, requests' and OSError
         raise DownloadError(
-            f"Could not download {jar.coordinates} from {repository_url()}: "
-            f"{_innermost(error)}. Check the connection (HTTPS_PROXY is respected), point "
-            "SAEC_MAVEN_URL at a mirror of Maven Central, or use Docker or a Kafka of your own; "
-            "what was downloaded is kept, so trying again continues."
-        ) from error
+            f"Could not download {jar.coordinates} from {shown_url()}: "
+            f"{_without_login(_innermost(error))}. Check the connection (HTTPS_PROXY is "
+            "respected), point SAEC_MAVEN_URL at a mirror of Maven Central, or use Docker or a "
+            "Kafka of your own; what was downloaded is kept, so trying again continues."
+        ) from None  # what it rests on quotes the address, and with it a password
+
+
+def _without_login(text: str) -> str:
+    """The library and what is below it quote addresses."""
+    login = urlsplit(repository_url()).netloc.rpartition("@")[0]
+    for secret in (login, *login.split(":")):
+        text = text.replace(secret, "…") if secret else text
+    return text
 
 
 def _innermost(error: BaseException) -> str:

@@ -4,11 +4,13 @@ Invariant: what it prints was downloaded from Maven Central in this very run.
 """
 
 import argparse
+import os
 import re
 import sys
 import tempfile
 from pathlib import Path
 
+from saec.embedded.errors import DownloadError
 from saec.embedded.jars import download_unverified
 from saec.embedded.lockfile import BROKER, CONSOLE_TOOLS, KAFKA_VERSION, Jar, sha256_of
 
@@ -30,7 +32,13 @@ _LISTED = re.compile(r"^\s+([\w.-]+):([\w.-]+):jar:([\w.-]+):(?:compile|runtime)
 
 
 def relock(listing: str) -> str:
-    """The text of kafka.lock for what `mvn dependency:list` wrote."""
+    """The text of kafka.lock for what `mvn dependency:list` wrote.
+
+    Raises:
+        DownloadError: a mirror is set; its files would be locked for everybody.
+    """
+    if "SAEC_MAVEN_URL" in os.environ:
+        raise DownloadError("unset SAEC_MAVEN_URL: what is locked has to come from Maven Central")
     broker = sorted(":".join(found) for found in _LISTED.findall(listing))
     lines = [HEADER]
     with tempfile.TemporaryDirectory() as directory:

@@ -61,7 +61,7 @@ class EmbeddedStack:
         if self._keeper is not None:
             raise EmbeddedStackError("This stack was already started")
         ensure_jars(BROKER, self._progress)
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_properties()
         self._keeper = self._start_keeper()
         try:
@@ -124,7 +124,7 @@ class EmbeddedStack:
 
     def _write_properties(self) -> None:
         directory = self._data_dir / "kafka"
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)  # messages and addresses stand in it
         lines = (f"{name}={value}\n" for name, value in self._kafka_properties.items())
         (directory / EXTRA_PROPERTIES).write_text("".join(lines))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -96,3 +97,15 @@ def test_without_a_connection_the_message_says_what_to_do(
         jars.ensure_jars(BROKER, lambda _text: None)
     assert str(closed_port) in str(failure.value)
     assert list((tmp_path / f"kafka-{KAFKA_VERSION}").iterdir()) == []
+
+
+def test_an_error_shows_no_password_of_a_mirror(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAEC_MAVEN_URL", "http://somebody:hunter2@127.0.0.1:9/maven")
+    with pytest.raises(DownloadError) as caught:
+        jars.ensure_jars(BROKER, lambda _: None)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "127.0.0.1:9/maven" in str(caught.value)
+    assert "hunter2" not in told
+    assert "somebody" not in told

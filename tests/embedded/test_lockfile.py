@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from saec.embedded import relock
+from saec.embedded.errors import DownloadError
 from saec.embedded.lockfile import BROKER, CONSOLE_TOOLS, KAFKA_VERSION, read_lock
 
 LISTING = """
@@ -40,3 +41,9 @@ def test_relocking_keeps_what_runs_and_drops_what_only_tests_need(
     assert f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION} " in text
     assert "junit" not in text
     assert text.startswith(relock.HEADER)
+
+
+def test_a_mirror_is_not_locked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAEC_MAVEN_URL", "http://127.0.0.1:9/maven")
+    with pytest.raises(DownloadError, match="Maven Central"):
+        relock.relock(LISTING)
