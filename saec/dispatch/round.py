@@ -216,6 +216,8 @@ class Worker:
     def _believe(self) -> _Belief:
         """What I believe; after a doubt nothing, under a producer that nobody knows yet."""
         if self._belief is None:
+            with transaction(self._engine):
+                pass  # first: while PostgreSQL is away, no transactional id is used up
             producer = TransactionalProducer(
                 self._settings, "dispatch", batch_bytes=self._refusals.batch_bytes
             )

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 
 from saec.clock import Clock
-from saec.errors import ConfigurationError
+from saec.errors import ConfigurationError, StoreUnavailableError
 from saec.ingest.ahead import Ahead
 from saec.ingest.positions import StoredPositions
 from saec.kafka.intake import Batch, Intake
@@ -60,6 +60,7 @@ class IngestLoop:
         self._intake: Intake | None = None
         self._ahead: Ahead | None = None
         self._failures = 0
+        self._behind = False
         self._outage = Outage(_log, clock, "batch abandoned")
 
     @property
@@ -92,9 +93,7 @@ class IngestLoop:
         Raises:
             SaecError: the batch may or may not have been stored or answered; it will come again.
         """
-        if self._intake is None:
-            self._intake = self._open_intake()
-        intake = self._intake
+        intake = self._at_its_place()
         current = self._ahead or self._decoding(intake.read())
         self._ahead = None
         if current is None:
@@ -108,6 +107,21 @@ class IngestLoop:
         intake.answer(batch, answers, partial(self._taker.confirm, batch.next_offsets))
         _log.debug("batch taken", records=len(batch.records), answers=len(answers))
         return len(batch.records)
+
+    def _at_its_place(self) -> Intake:
+        """The intake, after a failure back where it has to go on; kept while the store is away."""
+        if self._intake is None:
+            self._intake = self._open_intake()
+        elif self._behind:
+            try:
+                self._intake.rewind()
+            except StoreUnavailableError:
+                raise
+            except Exception:
+                self.close()
+                raise
+        self._behind = False
+        return self._intake
 
     def _decoding(self, batch: Batch) -> Ahead | None:
         return Ahead(batch, self._taker.decode) if batch.records else None
@@ -128,14 +142,8 @@ class IngestLoop:
         self._failures += 1
         self._ahead = None  # it comes again, behind the one that failed
         self._outage.failed(error)
-        if self._clock.wait(self._stop, pause_s):
-            return  # whoever has the partitions next goes back
-        try:
-            if self._intake is not None:
-                self._intake.rewind()
-        except Exception as again:
-            self._outage.failed(again)
-            self.close()
+        self._behind = True
+        self._clock.wait(self._stop, pause_s)
 
 
 def opener(

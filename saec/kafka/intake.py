@@ -13,10 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, TopicPartition
 
 from saec.clock import SystemClock
-from saec.errors import BrokerUnavailableError, ConfigurationError, SaecError
+from saec.errors import (
+    BrokerUnavailableError,
+    ConfigurationError,
+    SaecError,
+    StoreUnavailableError,
+)
 from saec.kafka import clients, standing, unreadable
 from saec.kafka.copies import Copies
 from saec.kafka.incoming import Portion, incoming
@@ -80,6 +85,7 @@ class Intake:
         self._topic = topic
         self._positions = positions
         self._failure: Exception | None = None
+        self._unplaced: StoreUnavailableError | None = None
         self._rebalances = 0
         self._gaps: dict[int, str] = {}
         # Where each partition is read on, and since when it stands there while there is more.
@@ -90,6 +96,7 @@ class Intake:
         # The broker refused an answer for its size: the next ones come without what was copied.
         self._too_large = False
         self._reminder = Reminder(SystemClock())
+        positions.read()  # first: while the store is away, no transactional id is used up
         self._copies = Copies(settings, role)
         static = {"group.instance.id": settings.instance} if settings.instance else {}
         self._consumer = clients.consumer(
@@ -148,20 +155,29 @@ class Intake:
         return batch.rebalances == self._rebalances
 
     def rewind(self) -> None:
-        """After a batch failed: a new producer, and the partitions from where they are committed.
+        """After a batch failed: the partitions from where they are committed.
 
-        Stays in the group: leaving it would disturb the other members' batches as well.
+        Stays in the group: leaving it would disturb the other members' batches as well. What it
+        was in doubt with is made anew, once the store answers.
 
         Raises:
+            StoreUnavailableError: not yet; rewind again before anything is read.
             SaecError: that is not possible; close this intake and open another.
         """
         if self._failure is not None:
             raise self._failure
-        self._producer.discard()
-        self._copies = Copies(self._settings, self._role)
-        if self._too_large:
-            self._copies.bare()
+        try:
+            self._positions.read()
+        except StoreUnavailableError:
+            self._stay()
+            raise
+        if not self._producer.is_clean:
+            self._producer.discard()
+            self._copies = Copies(self._settings, self._role)
+            if self._too_large:
+                self._copies.bare()
         self._seek_to_starts()
+        self._unplaced = None
 
     def answer(
         self,
@@ -204,8 +220,9 @@ class Intake:
         )
 
     def _checked(self, messages: list[Any]) -> Iterator[Incoming]:
-        if self._failure is not None:
-            raise self._failure
+        failure = self._failure or self._unplaced
+        if failure is not None:
+            raise failure
         for message in messages:
             error = message.error()
             if error is None:
@@ -267,6 +284,9 @@ class Intake:
         self._gaps = {}
         try:
             consumer.assign(self._starts(consumer, partitions))
+        except StoreUnavailableError as error:
+            self._unplaced = error
+            consumer.assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
         except Exception as error:
             self._failure = _translated(error)
 
@@ -275,11 +295,19 @@ class Intake:
         self._next = {}
         consumer.unassign()
 
+    def _stay(self) -> None:
+        """Remain a member, and read nothing; whatever comes is read again after `rewind`."""
+        with suppress(KafkaException):
+            self._consumer.pause(self._consumer.assignment())
+        self._consumer.consume(1, 0.0)
+
     def _seek_to_starts(self) -> None:
         try:
             assigned = self._consumer.assignment()
             if assigned:
-                self._consumer.assign(self._starts(self._consumer, assigned))
+                starts = self._starts(self._consumer, assigned)
+                self._consumer.assign(starts)
+                self._consumer.resume(starts)
         except KafkaException as error:
             raise _translated(error) from None
 

@@ -70,6 +70,8 @@ class EndLostError(SaecError):
 class TransactionalProducer:
     """A producer with a transactional id of its own."""
 
+    is_clean = False
+    """No transaction is open or in doubt: it may go on, whatever else failed."""
     _watching = False
     _reach: Reach | None = None
 
@@ -115,6 +117,7 @@ class TransactionalProducer:
         except InDoubtError:
             self.discard()
             raise
+        self.is_clean = True
 
     @property
     def may_lose_ends(self) -> bool:
@@ -124,6 +127,7 @@ class TransactionalProducer:
 
     def begin(self) -> None:
         """Open a transaction."""
+        self.is_clean = False
         self._watching = self.may_lose_ends
         if new := self._versions.of_4_3():
             _warn_once(new)
@@ -217,6 +221,7 @@ class TransactionalProducer:
         self._producer.poll(0)
         if self._watching:
             self._see_the_end()
+        self.is_clean = True
 
     def _noted(self, error: Any, message: Any) -> None:
         """Note where the record came to stand."""

@@ -71,6 +71,18 @@ class Contact(NamedTuple):
     opted_out: int
 
 
+_TYPES = {
+    "customer_id": "text",
+    "email": "text",
+    "phone": "text",
+    "opted_out": "smallint",
+    "erased": "boolean",
+    "appended_at_ms": "bigint",
+    "source_partition": "integer",
+    "source_offset": "bigint",
+    "registered_offset": "bigint",
+    "stands": "boolean",
+}
 _COLUMNS = [column.name for column in fields(CustomerRow)]
 # In one order, so that two processes cannot deadlock.
 _LOCK = f"""
@@ -81,9 +93,11 @@ _PAGE = f"""
     SELECT {", ".join(_COLUMNS)} FROM customers WHERE customer_id > %(behind)s
     ORDER BY customer_id LIMIT %(most)s
 """
-_STAGE = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS registering (LIKE customers, stands boolean)
-    ON COMMIT DELETE ROWS
+# By COPY and not as parameters: PostgreSQL writes a statement that failed, or took long, into its
+# log. Gone with the transaction: a pooler would keep it, in the shape of this release.
+_STAGE = f"""
+    CREATE TEMPORARY TABLE IF NOT EXISTS registering
+    ({", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())}) ON COMMIT DROP
 """
 _UPDATE = f"""
     UPDATE customers c SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS[1:])}

@@ -53,12 +53,30 @@ class SliceRow(NamedTuple):
     message: bytes
 
 
+_REQUEST_TYPES = {
+    "request_id": "uuid",
+    "requester": "text",
+    "campaign_id": "text",
+    "channels": "smallint",
+    "lane": "smallint",
+    "due_at_ms": "bigint",
+    "expires_at_ms": "bigint",
+    "recipients": "integer",
+    "messages": "integer",
+    "slices": "integer",
+    "content_hash": "bytea",
+    "source_partition": "integer",
+    "source_offset": "bigint",
+    "accepted_at_ms": "bigint",
+}
 _REQUEST_COLUMNS = RequestRow._fields
 _SLICE_COLUMNS = SliceRow._fields
 
-_STAGE = """
+# Gone with the transaction: a pooler would keep it, in the shape of this release.
+_STAGE = f"""
     CREATE TEMPORARY TABLE IF NOT EXISTS arriving
-    (LIKE requests, ordinal integer NOT NULL) ON COMMIT DELETE ROWS
+    ({", ".join(f"{name} {type_}" for name, type_ in _REQUEST_TYPES.items())}, ordinal integer)
+    ON COMMIT DROP
 """
 
 # Sorted by id, so that two processes with the same ids cannot deadlock; of two rows with one id

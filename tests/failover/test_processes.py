@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from saec.settings import Settings
+from saec.store.tables import metadata
 from tests.failover.conftest import database_of
 from tests.failover.pair import Pair
 from tests.failover.pooler import USUAL, Pooler, needed
@@ -48,3 +49,29 @@ def test_nor_does_it_behind_a_pooler(
     pooler = make_pooler(pair.address, USUAL)
     pooled = installed.model_copy(update={"database_url": pooler.url(database_of(installed))})
     change_places(make_scene(pooled), pair)
+
+
+@needed
+def test_a_column_more_disturbs_neither_this_release_nor_what_a_pooler_kept(
+    pair: Pair,
+    installed: Settings,
+    make_scene: Callable[..., Scene],
+    make_pooler: Callable[..., Pooler],
+) -> None:
+    """As a migration of the next release adds it, while the processes of this one run on."""
+    database = database_of(installed)
+    pooled = installed.model_copy(update={"database_url": make_pooler(pair.address).url(database)})
+    scene = make_scene(pooled)
+    scene.register()
+    with scene.asking(REQUESTS, 2.0):
+        pass
+    scene.settle()
+    for table in metadata.tables:
+        pair.primary.sql(f"ALTER TABLE {table} ADD added integer NOT NULL DEFAULT 0", database)
+    scene.register()
+    with scene.asking(REQUESTS, 2.0):
+        wait_until(lambda: scene.pending() > 0)
+        pair.proxy.cut()  # new sessions see the new tables
+    assert scene.settle().dispatched > REQUESTS
+    kept = "SELECT count(*) FROM pg_class WHERE relpersistence = 't'"
+    assert pair.primary.sql(kept, database) == [(0,)]
