@@ -235,7 +235,7 @@ def test_a_ledger_that_is_replaced_by_a_smaller_one_under_a_worker(
 def test_a_ledger_that_is_replaced_by_an_equal_one_under_a_worker(
     settings: Settings, installed: Installed, admin: AdminClient, start: Start
 ) -> None:
-    """Who has it open halts what it then sends: nothing goes out twice. Nobody else begins on it."""
+    """Who has it open halts what it then sends, once; nobody else begins on it unasked."""
     installed.register("ana")
     process = start(DISPATCH)
     process.wait_for("shards taken over")
