@@ -181,7 +181,7 @@ class Door:
         place.turn_out()
         self._turned_out += 1
         if self._loop.time() - self._told_s >= _TELL_S:
-            _log.warning("connections are closed to make room for others", so_far=self._turned_out)
+            _log.warning("connections are closed for newcomers", so_far=self._turned_out)
             self._told_s = self._loop.time()
 
     def _is_inside(self, place: Place) -> bool:

@@ -124,7 +124,7 @@ def served(
         assert running.get("/v1/health", key="").json == {"status": "ok"}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     warned = [line for line in lines if line["level"] != "info"]
-    assert {line["event"] for line in warned} == {"connections are closed to make room for others"}
+    assert {line["event"] for line in warned} == {"connections are closed for newcomers"}
     assert MARKER not in log.read_text()
 
 
