@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import make_url
-
 from saec.settings import Settings
+from saec.store import place
 
 _NO = frozenset({"false", "0", "no", "f", "n", "off"})
 _CLEAR = frozenset({"plaintext", "sasl_plaintext"})
@@ -50,13 +49,13 @@ def kafka(settings: Settings) -> Exposed | None:
 
 def postgresql(settings: Settings) -> Exposed | None:
     """Of PostgreSQL; None: nothing."""
-    url = make_url(settings.database_url)
-    hosts = [url.host, *_listed(url.query.get("host")), *_listed(url.query.get("hostaddr"))]
+    url = place.parameters(settings.database_url)
+    hosts = [*_listed(url.get("host")), *_listed(url.get("hostaddr"))]
     named = [host for host in hosts if host] or os.environ.get("PGHOST", "").split(",")
     # A path is a socket of this machine.
     if not _any_elsewhere(_host(one) for one in named if not one.startswith(("/", "@"))):
         return None
-    mode = (_listed(url.query.get("sslmode")) or [os.environ.get("PGSSLMODE", "prefer")])[-1]
+    mode = (_listed(url.get("sslmode")) or [os.environ.get("PGSSLMODE", "prefer")])[-1]
     if mode == _CHECKED:
         return None
     return Exposed(
@@ -71,9 +70,8 @@ def exposed(settings: Settings) -> list[Exposed]:
     return [one for one in (kafka(settings), postgresql(settings)) if one is not None]
 
 
-def _listed(value: str | tuple[str, ...] | None) -> list[str]:
-    texts = [value] if isinstance(value, str) else list(value or ())
-    return [one for text in texts for one in text.split(",") if one]
+def _listed(value: str | None) -> list[str]:
+    return [one for one in (value or "").split(",") if one]
 
 
 def _known(mode: str) -> str:

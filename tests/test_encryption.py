@@ -54,7 +54,7 @@ def test_kafka(servers: str, kafka: dict[str, str], told: str | None) -> None:
         ("postgresql://u:p@db.example.com/saec?sslmode=require", "require"),
         ("postgresql://u:p@db.example.com/saec?sslmode=verify-ca", "verify-ca"),
         ("postgresql://u:p@db.example.com/saec?sslmode=verify-full", None),
-        ("postgresql://u:p@/saec?host=localhost:1&host=db.example.com:2", "prefer"),
+        ("postgresql://u:p@localhost:1,db.example.com:2/saec", "prefer"),
         ("postgresql://u:p@/saec?host=127.0.0.1,10.0.0.1", "prefer"),
         ("postgresql://u:p@localhost/saec?hostaddr=10.0.0.1", "prefer"),
         ("postgresql://u:p@[2001:db8::1]/saec", "prefer"),

@@ -7,17 +7,18 @@ takes nothing any more, is never used again: the next transaction connects anew.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE as ACTIVE
 from psycopg2.extensions import TRANSACTION_STATUS_INERROR as INERROR
 from psycopg2.extensions import TRANSACTION_STATUS_UNKNOWN as UNKNOWN
-from psycopg2.extensions import make_dsn
-from sqlalchemy import URL, Connection, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
+from saec.store import place
 from saec.store.bounds import BRIEF, ORDINARY, Bounds, opening
 
 __all__ = [
@@ -34,7 +35,6 @@ __all__ = [
     "transaction",
 ]
 
-_CONNECT_TIMEOUT_S = 5
 _DATA_EXCEPTION = "22"  # the class of its SQLSTATE
 # A table, column, function, type, schema or unique key that this release needs is not there.
 _OTHER_SCHEMA = {"42P01", "42703", "42883", "42704", "3F000", "42P10"}
@@ -54,52 +54,21 @@ class ReadOnlyError(StoreUnavailableError):
 def open_engine(url: str, *, application: str = "saec") -> Engine:
     """An engine for `url`; connects to nothing yet.
 
-    `url` is postgresql://…; the driver is psycopg2.
+    `url` is postgresql://…, as PostgreSQL's client reads it: see `place`.
 
     Raises:
-        ConfigurationError: it is no such URL.
+        ConfigurationError: it is no such URL, or asks for what SAEC cannot keep.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # its own text quotes the URL, and with it the password
-        parsed = None
-    if parsed is None or parsed.get_backend_name() != "postgresql" or _is_misread(parsed):
-        raise ConfigurationError(
-            "SAEC_DATABASE_URL is not like postgresql://user:password@host:5432/database; in a "
-            "password @ is written as %40, : as %3A, / as %2F"
-        )
-    _check_options(parsed)
     return create_engine(
-        parsed.set(drivername="postgresql+psycopg2"),
+        "postgresql+psycopg2://",
+        creator=partial(psycopg2.connect, **place.parameters(url, application)),
         # Each transaction is begun here, with its bounds, and not by the driver.
         isolation_level="AUTOCOMMIT",
         pool_size=2,
         max_overflow=2,
         pool_pre_ping=False,
-        connect_args={
-            "connect_timeout": _CONNECT_TIMEOUT_S,
-            "application_name": application,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        },
+        use_native_hstore=False,  # one question less of each new connection
     )
-
-
-def _is_misread(url: URL) -> bool:
-    """Whether a piece of a password was taken for the host or the port, and would be quoted."""
-    return "@" in (url.host or "") or not 0 < (url.port or 5432) < 65_536
-
-
-def _check_options(url: URL) -> None:
-    """Refuse what PostgreSQL's client would refuse at every attempt to connect."""
-    try:
-        make_dsn(**{name: str(value) for name, value in url.query.items()})
-    except psycopg2.ProgrammingError:
-        raise ConfigurationError(
-            "SAEC_DATABASE_URL has an option behind the ? that PostgreSQL's client does not know"
-        ) from None
 
 
 @contextmanager

@@ -6,9 +6,8 @@ Invariant: what stands here is what the tests run every process with; docs/secur
 import re
 from hashlib import blake2b
 
-from sqlalchemy import make_url
-
 from saec.settings import Settings
+from saec.store import place
 
 # Of these no two give the same name; an underscore stands for all that is not plain.
 _PLAIN = re.compile(r"[a-z0-9]+\.")
@@ -86,7 +85,7 @@ def role_name(settings: Settings, role: str) -> str:
 def before_init(settings: Settings) -> list[str]:
     """What an administrator runs first: the roles, and what they may do with the database."""
     names = {role: role_name(settings, role) for role in ("init", *TABLES)}
-    database = f'"{make_url(settings.database_url).database}"'
+    database = f'"{place.database(settings.database_url)}"'
     everybody = ", ".join(names.values())
     staging = ", ".join(names[role] for role in _STAGE)
     return [

@@ -15,6 +15,7 @@ from saec.doctor import store
 from saec.doctor.examine import Report, examine
 from saec.kafka import survey
 from saec.settings import Settings
+from saec.store import place
 from saec.store.inspection import Durability
 from tests.dispatch.kit import Installed
 from tests.doctor.conftest import Look
@@ -83,7 +84,8 @@ def test_a_broker_that_does_not_answer(
     said = report(bootstrap_servers="127.0.0.1:1")
     assert said.unreachable
     found = {finding.check: finding.level for finding in said.findings}
-    assert found == {"kafka": "error", "schema": "ok", "local_clock": "ok"}
+    of_postgresql = ("schema", "local_clock", "postgresql_encryption")
+    assert found == {"kafka": "error", **dict.fromkeys(of_postgresql, "ok")}
 
 
 def test_a_database_that_does_not_answer(report: Callable[..., Report]) -> None:
@@ -120,7 +122,7 @@ def test_a_database_that_does_not_keep_or_take(
     installed: Installed, look: Look, stack: "Stack", setting: str, says: str
 ) -> None:
     assert [f.level for f in look("postgresql_settings")] == ["ok"]
-    database = installed.engine.url.database
+    database = place.database(installed.settings.database_url)
     stack.sql(f'ALTER DATABASE "{database}" SET {setting}')
     (finding,) = look("postgresql_settings")
     assert (finding.level, says in finding.found) == ("error", True)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import psycopg2
 import pytest
 
+from faults.proxy import HOST
+from saec.embedded.postgres import USER
 from saec.errors import StoreUnavailableError
 from saec.settings import Settings
 from saec.store.bounds import BRIEF, ORDINARY, not_in_force
@@ -44,6 +46,19 @@ def test_nobody_stays_on_a_demoted_primary(pair: Pair, installed: Settings) -> N
     pair.turn()  # no connection is cut
     write(engine)
     assert pair.primary.sessions() == 1
+    engine.dispose()
+
+
+def test_of_several_servers_the_primary_is_found_wherever_it_is(
+    pair: Pair, installed: Settings
+) -> None:
+    ports = f"{HOST}:{pair.primary.port},{HOST}:{pair.standby.port}"
+    engine = open_engine(f"postgresql://{USER}@{ports}/{database_of(installed)}")
+    write(engine)
+    pair.catch_up()
+    pair.switch_over()
+    pair.turn()
+    write(engine)
     engine.dispose()
 
 

@@ -10,6 +10,7 @@ from saec.errors import ConfigurationError, StoreUnavailableError
 from saec.settings import Settings
 from saec.store.bounds import BRIEF, ORDINARY, Bounds, not_in_force
 from saec.store.engine import Connection, Engine, count, open_engine, rows, transaction
+from saec.store.place import parameters
 
 
 @pytest.fixture
@@ -153,9 +154,36 @@ def test_read_committed_rows_are_asked_for_whatever_the_database_defaults_to(
         "postgresql://u:99999999/s3cret",
         "postgresql://u:p@h/d?s3cret=1",
         "postgresql://u:p@h/d?password=s3cret&nonsense=1",
+        "postgresql://u:p@h/d?password=s3cret&password=s3cret",
+        "postgresql://u:s3cret@/d?host=h:5432",
+        "postgresql://u:s3cret@h/d?options=-c%20statement_timeout%3D5s",
+        "postgresql://u:s3cret@h/d?options=--lock-timeout%3D5s",
     ],
 )
 def test_what_is_no_url_of_postgresql_is_refused_without_quoting_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SAEC_DATABASE_URL") as error:
         open_engine(url)
     assert "s3cret" not in str(error.value)
+
+
+def test_what_the_url_says_is_kept(installation: Settings) -> None:
+    mark = "&" if "?" in installation.database_url else "?"
+    options = "options=-c%20search_path%3Dhere,public%20-c%20work_mem%3D8MB"
+    said = f"{options}&application_name=mine&connect_timeout=30"
+    engine = open_engine(f"{installation.database_url}{mark}{said}", application="saec-test")
+    with transaction(engine) as connection:
+        asked = "SELECT current_setting('search_path'), current_setting('work_mem'), "
+        (found,) = rows(connection, asked + "current_setting('application_name')")
+        assert tuple(found) == ("here,public", "8MB", "mine")
+        assert not_in_force(connection) == {}
+    engine.dispose()
+
+
+def test_of_several_servers_the_one_that_takes_writes_is_looked_for() -> None:
+    several = parameters("postgresql://u@h1:5433,h2:5434/d?connect_timeout=30", "saec-x")
+    assert (several["host"], several["port"], several["dbname"]) == ("h1,h2", "5433,5434", "d")
+    assert several["target_session_attrs"] == "read-write"
+    assert (several["connect_timeout"], several["application_name"]) == ("30", "saec-x")
+    chosen = parameters("postgresql://u@h1,h2/d?target_session_attrs=any")
+    assert chosen["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in parameters("postgresql://u@h1/d")

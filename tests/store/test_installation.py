@@ -11,7 +11,7 @@ from saec.errors import ConfigurationError
 from saec.settings import Settings
 from saec.store import installation as store
 from saec.store import migrate
-from saec.store.engine import Engine, count, open_engine, rows, transaction
+from saec.store.engine import Engine, count, rows, transaction
 from saec.store.installation import Installation
 
 OURS = Installation("saec.", 4)
@@ -113,13 +113,9 @@ def test_init_many_times_at_once_does_the_work_once(fresh: Engine) -> None:
     start = threading.Barrier(3)
 
     def init() -> Installation:
-        engine = open_engine(fresh.url.render_as_string(hide_password=False))
-        try:
-            start.wait(TIMEOUT_S)
-            with transaction(engine) as connection:
-                return store.create(connection, OURS)
-        finally:
-            engine.dispose()
+        start.wait(TIMEOUT_S)
+        with transaction(fresh) as connection:
+            return store.create(connection, OURS)
 
     with ThreadPoolExecutor(3) as pool:
         made = [pool.submit(init) for _ in range(3)]
