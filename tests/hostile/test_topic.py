@@ -16,6 +16,7 @@ from saec.contracts.status import Status
 from saec.dispatch.round import Worker
 from saec.settings import Settings
 from saec.store.engine import Engine, open_engine, rows, transaction
+from tests.altered import take_compressed
 from tests.hostile.case import ACCEPTED, SECRET, Case, customer, good, is_in_words, text
 from tests.hostile.case import request_id as id_of
 from tests.hostile.cases import CUSTOMERS, REQUESTS
@@ -44,6 +45,7 @@ class Run:
 def installed(installations: "Installations") -> Iterator[tuple[Settings, Engine]]:
     # Many batches, so that a record that spoils one is seen to spoil no other.
     with installations.make(ingest_batch_records=20) as settings:
+        take_compressed(settings)  # so that some are larger than what is accepted
         engine = open_engine(settings.database_url)
         yield settings, engine
         engine.dispose()
@@ -157,10 +159,9 @@ def test_no_answer_quotes_what_was_sent(requests: Run, customers: Run) -> None:
         assert not [raw for raw in run.said.raw if SECRET.encode() in raw]
 
 
-def test_the_broker_takes_no_customer_without_a_key(customers: Run) -> None:
-    record = Record(customer("key"), None)
-    topic = customers.settings.topics.customers
-    assert publish(customers.settings, topic, [record]) == ["INVALID_RECORD"]
+def test_the_broker_keeps_no_customer_without_a_key_in_the_registry(customers: Run) -> None:
+    topic = customers.settings.topics.registry
+    assert publish(customers.settings, topic, [Record(b"{}", None)]) == ["INVALID_RECORD"]
 
 
 def test_a_cancel_after_dispatch_is_too_late(installation: Settings) -> None:

@@ -13,6 +13,7 @@ from saec.contracts.status import RequestStatus, decode_status
 from saec.ingest.customers import CustomerIntake
 from saec.ingest.loop import IngestLoop, opener
 from saec.ingest.requests import RequestIntake
+from saec.kafka import stretches
 from saec.kafka.transaction import InDoubtError
 from saec.settings import Settings
 from saec.store.engine import Engine
@@ -135,6 +136,7 @@ def said(settings: Settings, source: str) -> Said:
 
 
 def _read(settings: Settings, topic: str) -> list[Any]:
+    stretches.settled(settings, topic)  # a commit is told before its end shows everywhere
     consumer = Consumer(
         {
             "bootstrap.servers": settings.bootstrap_servers,
