@@ -8,7 +8,12 @@ from enum import StrEnum
 
 
 class SaecError(Exception):
-    """Root of every error that SAEC raises on purpose."""
+    """Root of every error that SAEC raises on purpose.
+
+    `away` names the part whose absence it tells of, if any: it passes when that is back.
+    """
+
+    away: str | None = None
 
 
 class Reason(StrEnum):
@@ -60,6 +65,8 @@ class ConfigurationError(SaecError):
 class StoreUnavailableError(SaecError):
     """PostgreSQL did not answer, or the transaction's outcome is not known."""
 
+    away: str | None = "PostgreSQL"
+
 
 class StoreChangedError(SaecError):
     """The database is not as this process left it: whoever gets this looks at all of it anew."""
@@ -71,3 +78,5 @@ class LostRecordsError(ConfigurationError):
 
 class BrokerUnavailableError(SaecError):
     """Kafka did not answer within its bound, or refused the call."""
+
+    away = "Kafka"

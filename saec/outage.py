@@ -52,6 +52,18 @@ class Outage:
         self._last_s = self._said_s = 0.0
         self._failures = self._same = 0
         self._error = ""
+        self._away: str | None = None
+
+    @property
+    def waits(self) -> str | None:
+        """The part that did not do what was asked, when it failed last and is not over; or None."""
+        away = self._away
+        return None if away is None else f"waits for {away}: {self._error}"
+
+    @property
+    def trouble(self) -> str | None:
+        """`stuck`, unless it waits for a part that is away."""
+        return None if self._away is not None else self.stuck
 
     @property
     def stuck(self) -> str | None:
@@ -67,7 +79,7 @@ class Outage:
         words = described(error)
         alike = _NUMBERS.sub("", words["error"]) == _NUMBERS.sub("", self._error)
         self._same = self._same + 1 if alike else 1
-        self._error = words["error"]
+        self._error, self._away = words["error"], getattr(error, "away", None)
         if self._since_s is None:
             self._since_s = now_s
         elif now_s - self._said_s < SAY_AGAIN_S:
@@ -86,7 +98,7 @@ class Outage:
         self._log.info(
             "working again", after=self._event, failures=self._failures, lasted_s=lasted_s
         )
-        self._since_s, self._failures, self._same = None, 0, 0
+        self._since_s, self._failures, self._same, self._away = None, 0, 0, None
 
 
 def described(error: BaseException) -> dict[str, str]:

@@ -20,6 +20,7 @@ import structlog
 from saec import encryption, installation
 from saec.clock import Clock, SystemClock
 from saec.errors import BrokerUnavailableError, SaecError, StoreUnavailableError
+from saec.health.heart import Heart
 from saec.kafka.watch import BrokerWatch
 from saec.logs import configure_logs
 from saec.outage import Outage, described
@@ -79,7 +80,8 @@ def run(role: str, make: Callable[[Parts], Loop]) -> int:
         for one in encryption.exposed(settings):
             _log.warning("traffic can be read by others", what=one.what, advice=one.advice)
         try:
-            _run(settings, engine, make, stopping, loops)
+            with Heart(settings, role, SystemClock()) as heart:
+                _run(settings, engine, make, stopping, loops, heart)
         finally:
             engine.dispose()
     except SaecError as error:
@@ -98,13 +100,15 @@ def _run(
     make: Callable[[Parts], Loop],
     stopping: threading.Event,
     loops: list[Loop],
+    heart: Heart,
 ) -> None:
     clock = SystemClock()
-    stands = _wait_for_parts(settings, clock, stopping)
+    stands = _wait_for_parts(settings, clock, stopping, heart)
     if stands is None:
         return
     BrokerWatch(settings, clock).start()
     loop = make(Parts(settings, engine, clock, stands.shards))
+    heart.watch(loop)
     loops.append(loop)
     if stopping.is_set():
         loop.stop()
@@ -125,7 +129,7 @@ def _look_for_cycles_rarely() -> None:
 
 
 def _wait_for_parts(
-    settings: Settings, clock: Clock, stopping: threading.Event
+    settings: Settings, clock: Clock, stopping: threading.Event, heart: Heart
 ) -> Installation | None:
     """The installation, as soon as database and broker answer; None when told to stop."""
     outage = Outage(_log, clock, "waiting for PostgreSQL and Kafka")
@@ -134,6 +138,7 @@ def _wait_for_parts(
             stands = installation.check(settings)
         except (StoreUnavailableError, BrokerUnavailableError) as error:
             outage.failed(error)
+            heart.starting(outage.waits or "starts")
             clock.wait(stopping, _START_RETRY_S)
         else:
             outage.over()

@@ -163,6 +163,11 @@ class Settings(BaseSettings):
     http_connections: PositiveInt = Field(
         1_000, le=100_000, description="Connections that one HTTP process takes at a time."
     )
+    runtime_dir: Path | None = Field(
+        None,
+        description="Where each process says how it is, in a directory `saec-<uid>` of its own; by "
+        "default where temporary files are. `python -m saec.health` needs the same.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )

@@ -49,6 +49,13 @@ exec setpriv --reuid=10001 --regid=10001 --clear-groups --bounding-set=-all --in
     --no-new-privs "$@"
 """
 
+_INSIDE = """
+cd "$APP"
+unset HOME CLOSED PYTHON_HOME APP
+exec setpriv --reuid=10001 --regid=10001 --clear-groups --bounding-set=-all --inh-caps=-all \\
+    --no-new-privs "$@"
+"""
+
 
 def instructions() -> list[tuple[str, str]]:
     """Those of the Dockerfile, line ends taken out."""
@@ -155,9 +162,11 @@ def test_a_process_gets_healthy_there_and_stops_when_told(
 ) -> None:
     _, variables = reached
     environment = _environment(variables)
-    check = [*narrowed, *here(OURS[service]["healthcheck"]["test"][1:])]
     command = [*narrowed, *here(OURS[service]["command"])]
     with subprocess.Popen(command, env=environment, cwd=ROOT) as process:
+        # In the container of the process, as the engine runs it: with its /tmp.
+        enter = ["nsenter", f"--target={process.pid}", "--mount", "sh", "-c", _INSIDE, "inside"]
+        check = [*enter, *here(OURS[service]["healthcheck"]["test"][1:])]
         try:
             deadline_s = time.monotonic() + TIMEOUT_S
             while _ran(check, variables).returncode != 0:

@@ -28,6 +28,7 @@ LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 STOPS = {"ConfigurationError", "LostRecordsError", "MembershipError"}
 HALTS = {"ContradictionError", "HaltError"}
 FAILS = {
+    "BeatError",
     "BrokerUnavailableError",
     "EndLostError",
     "GapError",

@@ -77,7 +77,7 @@ class Worker:
         self._clock = clock
         self._stop = threading.Event()
         self._belief: _Belief | None = None
-        self._failures = 0
+        self._failures = self.turns = 0
         self._pace = Pace(settings.dispatch_batch_messages)
         self._claimed_at_s = 0.0
         self._idle_since_s: float | None = None
@@ -99,9 +99,14 @@ class Worker:
         return dict(self._suspended.halted)
 
     @property
+    def waits(self) -> str | None:
+        """What this worker waits for, for a health check; or None. From any thread."""
+        return self._outage.waits or self._suspended.awaits
+
+    @property
     def trouble(self) -> str | None:
         """Why this worker is not at work, for a health check; None when it is. From any thread."""
-        if (stuck := self._outage.stuck) is not None:
+        if (stuck := self._outage.trouble) is not None:
             return f"the same round fails, {stuck}"
         since_s = self._idle_since_s
         if since_s is None or (idle_s := self._now_s() - since_s) < _IDLE_BOUND_S:
@@ -117,6 +122,7 @@ class Worker:
             ConfigurationError: database, topics and this release do not fit together.
         """
         while not self._stop.is_set():
+            self.turns += 1
             pause_s = self.run_once()
             if pause_s > 0:
                 self._clock.wait(self._stop, pause_s)
@@ -240,8 +246,8 @@ class Worker:
         self._suspended.found_halted(taken.halted)
 
     def _look_at_idleness(self) -> None:
-        """Note since when shards are assigned, and none is dispatched."""
-        if self.owned or not self._membership.assigned:
+        """Note since when shards are assigned, and none is dispatched though no part is away."""
+        if self.owned or not self._membership.assigned or self.waits is not None:
             self._idle_since_s = None
         elif self._idle_since_s is None:
             self._idle_since_s = self._now_s()

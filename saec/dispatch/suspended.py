@@ -57,6 +57,15 @@ class Suspended:
         """The shards that are tried again, and why they could not be taken over."""
         return {shard: wait.waiting.why for shard, wait in self._waits.items()}
 
+    @property
+    def awaits(self) -> str | None:
+        """What one of those waits for, in words; None when none waits. From any thread."""
+        waiting = self.waiting
+        if not waiting:
+            return None
+        shard = min(waiting)
+        return f"{len(waiting)} shards wait, as shard {shard}: {waiting[shard]}"
+
     def out(self) -> frozenset[int]:
         """The shards not to be taken over now."""
         now_s = self._clock.monotonic_s()

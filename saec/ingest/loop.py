@@ -59,14 +59,19 @@ class IngestLoop:
         self._stop = threading.Event()
         self._intake: Intake | None = None
         self._ahead: Ahead | None = None
-        self._failures = 0
+        self._failures = self.turns = 0
         self._behind = False
         self._outage = Outage(_log, clock, "batch abandoned")
 
     @property
+    def waits(self) -> str | None:
+        """The part that is away, for a health check; None when none is. From any thread."""
+        return self._outage.waits
+
+    @property
     def trouble(self) -> str | None:
         """Why this loop is not at work, for a health check; None when it is. From any thread."""
-        stuck = self._outage.stuck
+        stuck = self._outage.trouble
         return None if stuck is None else f"the same batch fails, {stuck}"
 
     def run(self) -> None:
@@ -76,6 +81,7 @@ class IngestLoop:
             ConfigurationError: the topic cannot be read on; trying again would not help.
         """
         while not self._stop.is_set():
+            self.turns += 1
             try:
                 taken = self.run_once()
                 self._failures = 0 if taken else self._failures

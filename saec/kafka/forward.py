@@ -47,20 +47,26 @@ class Forwarder:
         self._outage = Outage(_log, clock, "requests not forwarded")
         self._reminder = Reminder(clock)
         self._gaps: list[str] = []
-        self._failures = self._rebalances = 0
+        self._failures = self._rebalances = self.turns = 0
         self._failure: Exception | None = None
         self._consumer: Any = None
         self._producer: TransactionalProducer | None = None
 
     @property
+    def waits(self) -> str | None:
+        """The part that is away; None when none is."""
+        return self._outage.waits
+
+    @property
     def trouble(self) -> str | None:
         """Why this loop is not at work; None when it is."""
-        stuck = self._outage.stuck
+        stuck = self._outage.trouble
         return None if stuck is None else f"the same records fail, {stuck}"
 
     def run(self) -> None:
         """Forward until `stop`. Raises ConfigurationError: trying again would not help."""
         while not self._stop.is_set():
+            self.turns += 1
             try:
                 self.run_once()
                 self._failures = 0

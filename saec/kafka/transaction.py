@@ -43,6 +43,14 @@ _OF_A_RECORD = {
     KafkaError.POLICY_VIOLATION,
     KafkaError.RECORD_LIST_TOO_LARGE,
 }
+# The broker is there, and says no.
+_ANSWERED = _OF_A_RECORD | {
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError._FENCED,  # noqa: SLF001
+}
 
 
 class InDoubtError(SaecError):
@@ -59,12 +67,15 @@ class InDoubtError(SaecError):
             KafkaError.MSG_SIZE_TOO_LARGE,
             KafkaError.RECORD_LIST_TOO_LARGE,
         }
+        self.away = None if code in _ANSWERED else "Kafka"
         self.denied = code == KafkaError.TOPIC_AUTHORIZATION_FAILED
         self.name = error.name() if error is not None else ""
 
 
 class EndLostError(SaecError):
     """A transaction was committed, but its end did not reach a partition that it wrote to."""
+
+    away = "Kafka"
 
 
 class TransactionalProducer:

@@ -41,6 +41,8 @@ _OTHER_SCHEMA = {"42P01", "42703", "42883", "42704", "3F000", "42P10"}
 # The server ends or ended the session (08, 57P, 25P), or takes no writes as a standby does. Of
 # another server behind the same address nothing would ever be heard on this connection.
 _GIVE_UP = ("08", "57P", "25P03", "25P04", "25006")
+# Away, overfull, or too slow: it passes. What else it answers does not by itself.
+_AWAY = ("08", "57", "25P", "25006", "53", "55P03", "40")
 
 
 class StoreConflictError(SaecError):
@@ -107,7 +109,7 @@ def transaction(
                 f"the database has another schema than this release needs: {_describe(error)}; "
                 "run `saec init` and all processes from one release"
             ) from None
-        raise StoreUnavailableError(_describe(error)) from None
+        raise _unavailable(error) from None
 
 
 def _begun(engine: Engine, bounds: Bounds, *, snapshot: bool, primary: bool) -> Connection:
@@ -184,6 +186,14 @@ def _end_session(connection: Connection) -> None:
         return
     with suppress(psycopg2.Error), driver.cursor() as cursor:
         cursor.execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def _unavailable(error: Exception) -> StoreUnavailableError:
+    """What a server answers otherwise than by being away, as a right that is missing, lasts."""
+    told, state = StoreUnavailableError(_describe(error)), _sqlstate(error)
+    if state is not None and not state.startswith(_AWAY):
+        told.away = None
+    return told
 
 
 def rows(connection: Connection, sql: str, **parameters: Any) -> list[Any]:

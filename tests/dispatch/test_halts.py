@@ -1,14 +1,20 @@
 """What halts shards, and that a halt keeps to its shard and lasts until a person clears it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from saec.clock import SystemClock
 from saec.dispatch import round as rounds
 from saec.dispatch.round import Worker
-from saec.errors import StoreUnavailableError
+from saec.errors import SaecError, StoreUnavailableError
+from saec.health.heart import Heart
 from saec.outage import STUCK_FAILURES
 from saec.store import shards as stored_shards
 from tests.dispatch.kit import Installed
@@ -168,13 +174,63 @@ def test_a_worker_that_dispatches_none_of_its_shards_is_not_at_work(
     drive(worker, until=lambda: bool(worker.owned) and worker.trouble is None)
 
 
+def test_the_health_check_fails_when_every_shard_is_halted(
+    installed: Installed,
+    make_worker: MakeWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """As a container's engine asks it: another process, that knows where the files are."""
+    here = installed.settings.model_copy(update={"runtime_dir": tmp_path})
+    told = {"SAEC_RUNTIME_DIR": str(tmp_path), "SAEC_TOPIC_PREFIX": here.topic_prefix}
+
+    def asked() -> tuple[int, str]:
+        command = [sys.executable, "-m", "saec.health", "dispatch"]
+        done = subprocess.run(
+            command, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
+        )
+        return done.returncode, done.stdout.strip()
+
+    monkeypatch.setattr(rounds, "_IDLE_BOUND_S", 0.0)
+    worker = make_worker()
+    with Heart(here, "dispatch", SystemClock()) as heart:
+        heart.watch(worker)
+        take_all(worker, installed)
+        heart.beat()
+        assert asked() == (0, "dispatch: at work")
+        worker._forget()
+        installed.execute("UPDATE shards SET halted = 'for a test'")
+        drive(worker, until=lambda: worker.trouble is not None)
+        heart.beat()
+        code, line = asked()
+        assert code == 1
+        assert line.startswith(f"dispatch, process {os.getpid()}: none of 4 shards assigned")
+
+
 def test_a_round_that_fails_the_same_way_again_and_again_is_not_at_work(
     make_worker: MakeWorker,
 ) -> None:
     worker = make_worker()
     for _ in range(STUCK_FAILURES):
         assert worker.trouble is None
-        worker._doubt(StoreUnavailableError("no answer"))
-    assert worker.trouble == "the same round fails, 20 times in a row: no answer"
+        worker._doubt(SaecError("out of step"))
+    assert worker.trouble == "the same round fails, 20 times in a row: out of step"
     worker._outage.over()
     assert worker.trouble is None
+
+
+def test_a_worker_waits_for_a_part_that_is_away_and_has_no_trouble(
+    installed: Installed, make_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every outage would have all of them restarted."""
+    monkeypatch.setattr(rounds, "_IDLE_BOUND_S", 0.0)
+    worker = make_worker()
+    take_all(worker, installed)
+    for _ in range(STUCK_FAILURES):
+        worker._doubt(StoreUnavailableError("no answer"))
+    worker._look_at_idleness()
+    assert not worker.owned
+    assert worker.trouble is None
+    assert worker.waits == "waits for PostgreSQL: no answer"
+    worker._outage.over()
+    assert worker.waits is None
