@@ -196,6 +196,7 @@ def test_the_health_check_fails_when_every_shard_is_halted(
     with Heart(here, "dispatch", SystemClock()) as heart:
         heart.watch(worker)
         take_all(worker, installed)
+        drive(worker, until=lambda: worker.trouble is None)
         heart.beat()
         assert asked() == (0, "dispatch: at work")
         worker._forget()

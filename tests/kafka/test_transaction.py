@@ -141,3 +141,20 @@ def values(settings: Settings, topic: str) -> list[bytes | None]:
             reader.close()
             return found
         found.append(message.value())
+
+
+@pytest.mark.parametrize(
+    ("code", "away"),
+    [
+        (KafkaError._TIMED_OUT, "Kafka"),
+        (KafkaError._TRANSPORT, "Kafka"),
+        (KafkaError.NOT_ENOUGH_REPLICAS, "Kafka"),
+        (KafkaError._FENCED, None),
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, None),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, None),
+    ],
+)
+def test_a_broker_that_says_no_is_not_away(code: int, away: str | None) -> None:
+    """A health check waits for the one, and tells the other."""
+    assert InDoubtError("in doubt", KafkaError(code)).away == away
+    assert InDoubtError("in doubt").away == "Kafka"

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from saec.errors import ConfigurationError, StoreUnavailableError
+from saec.errors import ConfigurationError, SaecError, StoreUnavailableError
 from saec.settings import Settings
 from saec.store.bounds import BRIEF, ORDINARY, Bounds, not_in_force
 from saec.store.engine import Connection, Engine, count, open_engine, rows, transaction
@@ -187,3 +187,23 @@ def test_of_several_servers_the_one_that_takes_writes_is_looked_for() -> None:
     chosen = parameters("postgresql://u@h1,h2/d?target_session_attrs=any")
     assert chosen["target_session_attrs"] == "any"
     assert "target_session_attrs" not in parameters("postgresql://u@h1/d")
+
+
+@pytest.mark.parametrize(
+    ("state", "away"),
+    [
+        *(
+            (state, "PostgreSQL")
+            for state in ("57P01", "57014", "53100", "53300", "55P03", "40001")
+        ),
+        *((state, None) for state in ("42501", "22012", "XX000", "23514")),
+    ],
+)
+def test_only_what_passes_by_itself_counts_as_being_away(
+    engine: Engine, state: str, away: str | None
+) -> None:
+    """A health check waits for the one, and tells the other."""
+    fault = f"DO $$ BEGIN RAISE EXCEPTION 'for a test' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(SaecError) as told, transaction(engine) as connection:
+        count(connection, fault)
+    assert told.value.away == away
