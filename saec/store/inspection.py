@@ -3,10 +3,11 @@
 Invariant: nothing of a customer or a message is read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from saec.store.bounds import not_in_force
 from saec.store.engine import rows
 
 
@@ -22,12 +23,18 @@ class ShardState:
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What decides whether PostgreSQL keeps what it committed, and takes what is written."""
+    """What decides whether PostgreSQL keeps what it committed, and takes what is written.
+
+    `unawaited` counts the standbys, when a commit waits for none of them; `unbound` names the
+    settings that a transaction of SAEC made, and that are not in force.
+    """
 
     fsync: bool
     full_page_writes: bool
     synchronous_commit: bool
     writable: bool
+    unawaited: int = 0
+    unbound: tuple[str, ...] = ()
 
 
 _SHARDS = """
@@ -40,7 +47,15 @@ _SHARDS = """
 _DURABILITY = """
     SELECT current_setting('fsync')::boolean, current_setting('full_page_writes')::boolean,
            current_setting('synchronous_commit') <> 'off',
-           NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean
+           NOT pg_is_in_recovery()
+               AND NOT current_setting('default_transaction_read_only')::boolean,
+           CASE WHEN current_setting('synchronous_standby_names') = ''
+                  OR current_setting('synchronous_commit') IN ('off', 'local')
+                THEN (SELECT count(*) FROM pg_stat_replication r
+                      WHERE coalesce(r.state, 'streaming') = 'streaming' AND NOT EXISTS (
+                          SELECT FROM pg_replication_slots s
+                          WHERE s.active_pid = r.pid AND s.slot_type = 'logical'))
+                ELSE 0 END
 """
 
 
@@ -50,5 +65,6 @@ def read_shards(connection: Connection) -> list[ShardState]:
 
 
 def read_durability(connection: Connection) -> Durability:
-    """The settings as a session of SAEC has them."""
-    return Durability(*rows(connection, _DURABILITY)[0])
+    """The settings as a transaction of SAEC with ordinary bounds has them."""
+    found = Durability(*rows(connection, _DURABILITY)[0])
+    return replace(found, unbound=tuple(sorted(not_in_force(connection))))

@@ -15,7 +15,8 @@ from saec.doctor import store
 from saec.doctor.examine import Report, examine
 from saec.kafka import survey
 from saec.settings import Settings
-from saec.store import place
+from saec.store import engine, place
+from saec.store.bounds import Bounds, opening
 from saec.store.inspection import Durability
 from tests.dispatch.kit import Installed
 from tests.doctor.conftest import Look
@@ -136,6 +137,23 @@ def test_settings_of_the_whole_server_are_seen() -> None:
 
     found = [finding.found for finding in store.durability(Seen)]  # type: ignore[arg-type]
     assert [text.split()[0] for text in found] == ["fsync", "full_page_writes"]
+
+
+def test_bounds_that_are_not_in_force(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_set(_: object, *, snapshot: bool) -> str:
+        return opening(Bounds(statement_s=0), snapshot=snapshot)
+
+    monkeypatch.setattr(engine, "opening", nothing_set)
+    (finding,) = look("postgresql_settings")
+    assert (finding.level, "statement_timeout: not in" in finding.found) == ("error", True)
+
+
+def test_standbys_that_no_commit_waits_for_are_a_warning() -> None:
+    class Seen:
+        stored = type("Stored", (), {"durability": Durability(True, True, True, True, 2)})
+
+    (finding,) = store.durability(Seen)  # type: ignore[arg-type]
+    assert (finding.level, "standbys: 2" in finding.found) == ("warning", True)
 
 
 @pytest.mark.parametrize(("off_ms", "says"), [(-3_000, "behind"), (3_000, "ahead of")])

@@ -1,5 +1,6 @@
 """Connections and transactions over a switchover, and through a pooler."""
 
+import threading
 from collections.abc import Callable
 
 import psycopg2
@@ -11,8 +12,9 @@ from saec.errors import StoreUnavailableError
 from saec.settings import Settings
 from saec.store.bounds import BRIEF, ORDINARY, not_in_force
 from saec.store.engine import Engine, count, open_engine, rows, transaction
+from saec.store.inspection import read_durability
 from tests.failover.conftest import database_of
-from tests.failover.pair import Pair
+from tests.failover.pair import PAUSE_S, Pair
 from tests.failover.pooler import USUAL, Pooler, needed
 
 pytestmark = pytest.mark.timeout(180)
@@ -60,6 +62,29 @@ def test_of_several_servers_the_primary_is_found_wherever_it_is(
     pair.turn()
     write(engine)
     engine.dispose()
+
+
+def unawaited(pair: Pair) -> int:
+    """As a user sees it who may see no details of standbys."""
+    engine = open_engine(pair.primary.url().replace(f"{USER}@", "plain@"))
+    try:
+        with transaction(engine, snapshot=True) as connection:
+            return read_durability(connection).unawaited
+    finally:
+        engine.dispose()
+
+
+def test_doctor_sees_a_standby_that_no_commit_waits_for(pair: Pair) -> None:
+    pair.catch_up()
+    pair.primary.sql("CREATE ROLE plain LOGIN")
+    assert unawaited(pair) == 1
+    pair.primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    pair.primary.sql("SELECT pg_reload_conf()")
+    while pair.primary.sql("SHOW synchronous_standby_names") != [("*",)]:
+        threading.Event().wait(PAUSE_S)
+    assert unawaited(pair) == 0
+    pair.primary.sql("ALTER DATABASE postgres SET synchronous_commit = local")
+    assert unawaited(pair) == 1
 
 
 @needed
