@@ -218,7 +218,7 @@ def test_no_line_holds_what_a_stranger_wrote(
 
     limit(settings, email, 200)
     publisher.request(schedule())
-    processes["dispatch"].wait_for("round abandoned")
+    processes["dispatch"].wait_for("Kafka refuses what is due")
     limit(settings, email, 1_000_000)
     wait_until(lambda: installed.pending() == 0)
     assert any(BODY.encode() in one.message.body for one in installed.dispatched())
