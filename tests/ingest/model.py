@@ -4,7 +4,7 @@ It knows nothing of redelivery: a record is decided when it is first stored, and
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from saec.contracts.status import Status
@@ -53,10 +53,20 @@ class Known:
     email: str | None
     erased: bool
 
-    @property
-    def age(self) -> tuple[int, Position]:
-        """The greater, the newer."""
-        return self.appended_at_ms, self.at
+    def is_newer(self, than: "Known") -> bool:
+        """Of one partition the offsets decide."""
+        if self.at[0] == than.at[0]:
+            return self.at > than.at
+        return (self.appended_at_ms, self.at) > (than.appended_at_ms, than.at)
+
+    def over(self, before: "Known | None") -> "Known":
+        """What is known after this record: an address that it does not mention stays."""
+        if before is None:
+            return self
+        email = before.email if self.email is None and not self.erased else self.email
+        same = self.at[0] == before.at[0]
+        newest_ms = max(self.appended_at_ms, before.appended_at_ms if same else 0)
+        return replace(self, email=email, appended_at_ms=newest_ms)
 
 
 @dataclass
@@ -83,11 +93,11 @@ class Model:
                 self.answers[record.at] = self._stop(record)
 
     def register(self, batch: Sequence[Known]) -> None:
-        """The newest record about a customer stands."""
+        """A newer record about a customer changes what it mentions."""
         for record in batch:
             known = self.customers.get(record.id)
-            if known is None or known.age < record.age:
-                self.customers[record.id] = record
+            if known is None or record.is_newer(known):
+                self.customers[record.id] = record.over(known)
 
     def _ask(self, record: Asked) -> Answer:
         stored = self.requests.get(record.id)

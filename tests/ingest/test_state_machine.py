@@ -28,10 +28,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from saec.contracts.status import RequestStatus
+from saec.contracts.status import RequestStatus, decode_status
 from saec.dispatch import claim as claims
 from saec.dispatch.batch import Claim, Finished
-from saec.errors import StoreUnavailableError
+from saec.errors import Reason, StoreUnavailableError
 from saec.ingest import customers as registry
 from saec.ingest import requests as module
 from saec.kafka.records import Incoming
@@ -103,7 +103,9 @@ class Interleavings(RuleBasedStateMachine):
         """Everything is published already: a record is not there before it is read."""
         self.ingest.empty()
         self.ingest._ends.clear()
-        self.ingest.execute("UPDATE shards SET owner = NULL, epoch = 0, batch_no = 0")
+        self.ingest.execute(
+            "UPDATE shards SET owner = NULL, epoch = 0, batch_no = 0, ledger_offset = 0"
+        )
         self._own()
         for kind, number, partition in requests:
             if kind in ("billing", "marketing"):
@@ -322,7 +324,11 @@ class Interleavings(RuleBasedStateMachine):
         if not batch:
             return
         with dying("inside" if crash else None, registry):
-            assert self.ingest.register(*(record for record, _ in batch)) == []
+            said = self.ingest.register(*(record for record, _ in batch))
+            topics = self.ingest.settings.topics
+            assert {one.topic for one in said} <= {topics.registry, topics.status}
+            told = {decode_status(one.value).reason for one in said if one.topic == topics.status}
+            assert told <= {Reason.UNKNOWN_CUSTOMER, Reason.SUPERSEDED}
         if not crash:
             self.model.register([one for _, one in batch])
 
