@@ -169,7 +169,7 @@ def test_kafka_away(
             assert served.get("/v1/health").json == {"status": "ok"}
             assert served.get("/v1/requests?limit=1").status == 200
             assert served.get("/v1/pending").status == 200
-            assert time.monotonic() - asked_s < 1
+            assert time.monotonic() - asked_s < DELIVERY_S  # none of them waits for Kafka
         back_s = time.monotonic()
         wait_until(lambda: load.taken_since(back_s) > 20)
     problems = [one for one in load.sent if not one.is_taken]
@@ -180,8 +180,10 @@ def test_kafka_away(
         assert one.told.json["request_id"] == one.request_id
         assert one.took_s < DELIVERY_S + 3
     # One at a time finds out whether it is back, the others are told at once.
-    slow = [one for one in problems if one.at_s > known_s and one.took_s > 0.5]
-    assert len(slow) < SENDERS + 2
+    probe_s = 0.9 * DELIVERY_S
+    slow = [one for one in problems if one.at_s > known_s and one.took_s > probe_s]
+    away_s = max(one.at_s + one.took_s for one in problems) - known_s
+    assert len(slow) < SENDERS + 2 + away_s / probe_s
     found = Counter(ids(settings, but=before))
     taken = {one.request_id for one in load.sent if one.is_taken}
     assert taken <= found.keys()
