@@ -23,10 +23,12 @@ class Position(NamedTuple):
     written_by: int
 
 
-# A server that was started anew, or took over from another; tables that were put in place again;
-# a recovery that was begun or done. None of it happens in the course of work.
+# A server that was started anew, or took over from another; a database that was copied in place of
+# another; tables that were put in place again; a recovery that was begun or done. None of it
+# happens in the course of work.
 _DATABASE = """
-    concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), i.xmin,
+    concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()),
+              (SELECT oid FROM pg_database WHERE datname = current_database()), i.xmin,
               pg_relation_filenode('positions'))
 """
 _LOOK = f"""
