@@ -47,7 +47,7 @@ INNER: dict[str, str] = {
     "confirm stored": "saec.ingest.positions:StoredPositions.confirm",
     "offsets": "saec.kafka.transaction:TransactionalProducer.send_offsets",
     "commit": "saec.kafka.transaction:TransactionalProducer.commit",
-    "store commit": "sqlalchemy.engine.default:DefaultDialect.do_commit",
+    "store commit": "saec.store.engine:_commit",
 }
 
 # inner steps that belong to the protocol: (role, name)

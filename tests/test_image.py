@@ -32,13 +32,13 @@ _NARROWED = """
 set -e
 mount --make-rprivate /
 if [ -n "$CLOSED" ]; then
-    mkdir /tmp/saec-held
-    mount --bind "$PYTHON_HOME" /tmp/saec-held
+    held=$(mktemp -d)
+    mount --bind "$PYTHON_HOME" "$held"
     mount -t tmpfs -o mode=0755 tmpfs "$CLOSED"
     mkdir -p "$PYTHON_HOME"
-    mount --bind /tmp/saec-held "$PYTHON_HOME"
-    umount /tmp/saec-held
-    rmdir /tmp/saec-held
+    mount --bind "$held" "$PYTHON_HOME"
+    umount "$held"
+    rmdir "$held"
     mount -o remount,ro "$CLOSED"
 fi
 mount -o remount,bind,ro /

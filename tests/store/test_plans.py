@@ -33,6 +33,9 @@ from tests.store import million
 from tests.store.million import BODY_BYTES, NOW_MS, ROWS, SHARDS, TABLES, request_id
 from tests.store.plans import Plans, explained
 
+# Filling a million rows takes as long as it takes.
+pytestmark = pytest.mark.timeout(0)
+
 ROOMY = 1_000_000_000
 # As dispatch and ingest have them at most.
 BATCH = 10_000
