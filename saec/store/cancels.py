@@ -76,16 +76,19 @@ _HOLD = f"""
     UPDATE cancels SET status = 'CANCELLED', decides = true, late = true,
         recipients_stopped = held.recipients, messages_stopped = held.messages
     FROM (
-        SELECT DISTINCT ON (c.request_id)
-               c.source_partition, c.source_offset, r.recipients, r.messages
+        SELECT c.source_partition, c.source_offset, r.recipients, r.messages
         FROM arriving a
-        JOIN cancels c ON c.request_id = a.request_id AND c.status = 'UNKNOWN_REQUEST'
-        JOIN requests r ON r.request_id = a.request_id
-        WHERE (r.source_partition, r.source_offset) = (a.source_partition, a.source_offset)
-          AND c.requester = r.requester
-          AND c.source_partition <> r.source_partition AND c.source_partition >= 0
-          AND c.appended_at_ms >= r.accepted_at_ms
-        ORDER BY c.request_id, c.appended_at_ms, c.source_partition, c.source_offset) held
+        CROSS JOIN LATERAL (
+            SELECT source_partition, source_offset, request_id FROM cancels
+            WHERE request_id = a.request_id AND status = 'UNKNOWN_REQUEST'
+              AND requester = a.requester
+              AND source_partition <> a.source_partition AND source_partition >= 0
+              AND appended_at_ms >= a.accepted_at_ms
+            ORDER BY appended_at_ms, source_partition, source_offset LIMIT 1) c
+        CROSS JOIN LATERAL (
+            SELECT recipients, messages FROM requests
+            WHERE request_id = c.request_id AND (source_partition, source_offset)
+                = (a.source_partition, a.source_offset) OFFSET 0) r) held
     WHERE (cancels.source_partition, cancels.source_offset)
         = (held.source_partition, held.source_offset)
     RETURNING {", ".join(f"cancels.{name}" for name in _COLUMNS)}
