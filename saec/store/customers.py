@@ -99,9 +99,13 @@ _STAGE = f"""
     CREATE TEMPORARY TABLE IF NOT EXISTS registering
     ({", ".join(f"{name} {type_}" for name, type_ in _TYPES.items())}) ON COMMIT DROP
 """
+# These are locked, so they are there. By their key, also where the table was never analysed: a join
+# may read all of it.
 _UPDATE = f"""
-    UPDATE customers c SET {", ".join(f"{name} = r.{name}" for name in _COLUMNS[1:])}
-    FROM registering r WHERE r.stands AND c.customer_id = r.customer_id
+    INSERT INTO customers ({", ".join(_COLUMNS)})
+    SELECT {", ".join(_COLUMNS)} FROM registering WHERE stands ORDER BY customer_id
+    ON CONFLICT (customer_id) DO UPDATE SET
+    {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])}
 """
 _INSERT = f"""
     INSERT INTO customers ({", ".join(_COLUMNS)})
