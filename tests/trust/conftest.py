@@ -1,6 +1,7 @@
 """Fixtures of the trust tests: parts of their own, with everything closed that is not allowed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -32,8 +33,8 @@ def url_of(settings: Settings, role: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{user}:@"))
 
 
-@pytest.fixture(scope="package")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+@contextmanager
+def secured_installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     """An installation that was made by its own role, as docs/security.md says."""
     certificates = Certificates(tmp_path_factory.mktemp("certificates"))
     sasl_port, tls_port = free_ports()
@@ -51,6 +52,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         run_sql(plain.database_url, grants.before_init(plain))
         installation.init(made.settings("init", url_of(plain, "init")))
         run_sql(url_of(plain, "init"), grants.after_init(plain))
+        yield made
+
+
+@pytest.fixture(scope="package")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """The installation that the tests of this package share."""
+    with secured_installation(tmp_path_factory) as made:
         yield made
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+import pytest
 from confluent_kafka.admin import (
     AclBinding,
     AclBindingFilter,
@@ -23,7 +24,15 @@ from saec.store.engine import open_engine
 from tests.dispatch.kit import KNOWN, Installed
 from tests.dispatch.test_worker import drive
 from tests.outages.grounds import wait_until
+from tests.trust.conftest import secured_installation
 from tests.trust.secured import CALL_TIMEOUT_S, Secured
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """One of its own: requests are put into PostgreSQL here at positions that Kafka does not have."""
+    with secured_installation(tmp_path_factory) as made:
+        yield made
 
 
 @contextmanager
@@ -41,9 +50,11 @@ def denied(secured: Secured, topic: str) -> Iterator[None]:
     )
     for made in admin.create_acls([AclBinding(*rule)]).values():
         made.result(CALL_TIMEOUT_S)
-    yield
-    for gone in admin.delete_acls([AclBindingFilter(*rule)]).values():
-        gone.result(CALL_TIMEOUT_S)
+    try:
+        yield
+    finally:
+        for gone in admin.delete_acls([AclBindingFilter(*rule)]).values():
+            gone.result(CALL_TIMEOUT_S)
 
 
 def test_a_channel_that_is_denied_waits_and_the_others_go_out(
@@ -60,7 +71,8 @@ def test_a_channel_that_is_denied_waits_and_the_others_go_out(
             waiting = [installed.ask(shard=shard, due_in_ms=-2_000) for shard in (0, 1)]
             going = [installed.ask(shard=shard, channels=("SMS",)) for shard in (0, 1)]
             drive(worker, until=lambda: installed.pending() == len(waiting))
-            assert installed.sent() == {(request, "SMS", "ana"): 1 for request in going}
+            sent = installed.sent()
+            assert sent == {(request, "SMS", "ana"): 1 for request in going}
             told = [line for line in said if line["event"] == "Kafka refuses what is due"]
             assert [line["channel"] for line in told] == ["EMAIL"]
         wait_until(lambda: denied_channels(settings) == [])
