@@ -502,6 +502,30 @@ def test_what_is_on_its_way_is_no_finding(make_scene: MakeScene, step: str) -> N
     scene.close(worker, killed=True)
 
 
+def test_a_claim_that_is_given_up_meanwhile_is_no_finding(make_scene: MakeScene) -> None:
+    """A batch of the same number, with other slices, is in the ledger before its end is taken."""
+    scene = make_scene(shards=1, slice_recipients=1)
+    scene.ask(customers=KNOWN[:1])
+    scene.take_requests()
+    worker = scene.worker()
+    with pytest.MonkeyPatch.context() as patched:
+        kill_after("claim_due")(patched)
+        with pytest.raises(KilledError):
+            drive(worker, until=lambda: False)
+    copy = snapshot.copy
+
+    def copy_and_go_on(settings: Settings, books: Books) -> None:
+        copy(settings, books)
+        scene.close(worker, killed=True)
+        scene.ask(customers=KNOWN[1:])
+        scene.take_requests()
+        scene.dispatch()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(snapshot, "copy", copy_and_go_on)
+        assert compared(scene.settings)[1] == []
+
+
 def test_what_was_cut_under_another_setting_is_true(make_scene: MakeScene) -> None:
     scene = make_scene(slice_recipients=2)
     scene.ask(LATER_MS, customers=(*KNOWN, "nobody", "dora"))
