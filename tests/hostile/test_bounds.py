@@ -1,6 +1,11 @@
-"""What reading a hostile value costs: at most a second of one core, and 64 bytes a byte of it."""
+"""What reading a hostile value costs: at most 8 calls and 64 bytes of memory for each byte of it.
+
+Calls are counted, because seconds depend on the machine. What a single call into C costs is not
+counted: there a bound of seconds, which only a cost that grows faster than the value exceeds.
+"""
 
 import json
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -16,7 +21,8 @@ from tests.contracts.values import AVRO_FIELDS, CUSTOMER, SCHEDULE, message_json
 from tests.contracts.values import schedule_json as request
 
 LARGEST = 1_000_000
-MOST_S = 1.0
+MOST_S = 60.0
+MOST_CALLS = 8
 MOST_TIMES = 64
 
 
@@ -110,10 +116,9 @@ def test_a_million_keys_are_not_even_read() -> None:
     """Where somebody allows as much, they cost what their size costs."""
     value = numbered(OPEN, '"%d":0', "}", 1_000_000)
     outcome(lambda: decode_request(value, None, LARGEST))
-    started_s = time.thread_time()
+    assert calls(lambda: decode_request(value, None, len(value))) < MOST_CALLS * len(value)
     with pytest.raises(RejectedError):
         decode_request(value, None, len(value))
-    assert time.thread_time() - started_s < MOST_S * len(value) / LARGEST
 
 
 @pytest.mark.parametrize(
@@ -126,20 +131,38 @@ def test_an_address_is_checked_within_bounds(form: str, again: str) -> None:
         started_s = time.thread_time()
         with suppress(addresses.AddressError):
             check(text)
-        assert time.thread_time() - started_s < 0.1
+        assert time.thread_time() - started_s < MOST_S
 
 
 def is_bounded(size: int, read: Callable[[], object]) -> None:
-    """Whatever `read` does, it is quick, and takes no more memory than a value may cost."""
+    """Whatever `read` does, it takes no more work and no more memory than a value may cost."""
     started_s = time.thread_time()
     outcome(read)
     assert time.thread_time() - started_s < MOST_S
+    assert calls(read) < MOST_CALLS * max(size, 50_000)
     tracemalloc.start()
     try:
         outcome(read)
         assert tracemalloc.get_traced_memory()[1] < MOST_TIMES * max(size, 50_000)
     finally:
         tracemalloc.stop()
+
+
+def calls(read: Callable[[], object]) -> int:
+    """How many functions are called while reading, in Python and in C."""
+    made = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        outcome(read)
+    finally:
+        sys.setprofile(before)
+    return made
 
 
 def outcome(read: Callable[[], object]) -> None:
