@@ -118,7 +118,7 @@ _CLAIMS = [
                count(s.request_id) AS led, count(*) AS named
         FROM rows_of r LEFT JOIN slices s USING (shard, batch_no, request_id, slice_no)
         GROUP BY r.shard, r.batch_no),
-    -- What the ledger got after its mark may be the next batch of that number: the claim was given up.
+    -- After its mark it may be the next batch of that number: the claim was given up.
     in_ledger AS (
         SELECT s.shard, s.batch_no, count(*) AS slices FROM slices s JOIN ledgers l USING (shard)
         WHERE s."offset" < l.before GROUP BY ALL)

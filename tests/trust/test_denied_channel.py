@@ -30,7 +30,7 @@ from tests.trust.secured import CALL_TIMEOUT_S, Secured
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    """One of its own: requests are put into PostgreSQL here at positions that Kafka does not have."""
+    """One of its own: PostgreSQL gets requests here at positions that Kafka does not have."""
     with secured_installation(tmp_path_factory) as made:
         yield made
 
