@@ -37,18 +37,17 @@ def emit(
         InDoubtError: it may have been committed, or not.
     """
     me = producer.transactional_id
-    opened: dict[int, int] = {}
     offsets: dict[int, int] = {}
     closings = [(part, _closing(part, me, owned, batch)) for part in batch.shards]
     producer.begin()
     for part, closing in closings:
         opening = BatchOpened(part.shard, part.batch_no, me, closing.epoch)
-        write_ledger(producer, ledger_topic, opening, opened)
+        write_ledger(producer, ledger_topic, opening)
     for record in batch.records:
         producer.produce(record.topic, record.value, record.key, record.headers)
     for _, closing in closings:
         write_ledger(producer, ledger_topic, closing, offsets)
-    producer.wait_until(lambda: len(opened) == len(closings))
+    producer.deliver()
     confirm()
     producer.commit()
     return [_finished(part, offsets) for part in batch.shards]

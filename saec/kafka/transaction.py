@@ -6,7 +6,6 @@ never used again, because after an error librdkafka's own words do not tell what
 
 import logging
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -208,17 +207,14 @@ class TransactionalProducer:
             self._hangs = isinstance(error, _HangsError)
             raise InDoubtError(_describe(error)) from None
 
-    def wait_until(self, done: Callable[[], bool]) -> None:
-        """Wait for what delivery reports make true.
+    def deliver(self) -> None:
+        """Have everything delivered that was produced, or refused: without the client's linger.
 
         Raises:
-            InDoubtError: it did not become true in time.
+            InDoubtError: it was not in time.
         """
-        until_s = time.monotonic() + self._bound_s
-        while not done():
-            if time.monotonic() > until_s:
-                raise InDoubtError(f"Kafka: not delivered in {self._bound_s:.0f} s")
-            self._doubtless(self._producer.poll, _LISTEN_EVERY_S)
+        if self._doubtless(self._producer.flush, self._bound_s):
+            raise InDoubtError(f"Kafka: not delivered in {self._bound_s:.0f} s")
 
     def commit(self) -> None:
         """Commit the open transaction; when this returns, all of it is visible to readers.
@@ -304,9 +300,9 @@ class TransactionalProducer:
         if failures:
             raise failures[0]
 
-    def _doubtless(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def _doubtless(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         try:
-            call(*args, **kwargs)
+            return call(*args, **kwargs)
         except Exception as error:
             raise _doubt(error) from None
 

@@ -1,6 +1,7 @@
 """A transaction ends done or in doubt, whatever the client raises, and a fence is a fence."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ RAISED = [
 CALLS: dict[str, Callable[[TransactionalProducer], object]] = {
     "begin": lambda p: p.begin(),
     "produce": lambda p: p.produce("topic", b"value", b"key", []),
+    "deliver": lambda p: p.deliver(),
     "offsets": lambda p: p.send_offsets({("t", 0): 1}, None),
     "commit": lambda p: p.commit(),
 }
@@ -114,6 +116,24 @@ def test_what_is_committed_is_visible_and_what_was_fenced_is_not(
     with pytest.raises(InDoubtError):
         producer.commit()
     assert values(installation, topic) == [b"committed"]
+
+
+def test_what_is_to_be_delivered_does_not_linger(installation: Settings) -> None:
+    lingering = installation.model_copy(
+        update={"kafka": {"linger.ms": "290000"}, "transaction_timeout_s": 800}
+    )
+    producer = TransactionalProducer(lingering, "tests")
+    delivered = list[Any]()
+    producer.begin()
+    producer.produce(
+        *(installation.topics.status, b"value", b"key", []),
+        on_delivery=lambda error, _: delivered.append(error),
+    )
+    began_s = time.monotonic()
+    producer.deliver()
+    assert delivered == [None]
+    assert time.monotonic() - began_s < 200
+    producer.discard()
 
 
 def test_a_new_id_for_every_producer(installation: Settings) -> None:
