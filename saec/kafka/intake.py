@@ -5,7 +5,6 @@ offsets become visible together, after the caller stored the batch; a partition 
 the group and the store know it, or not at all.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -88,10 +87,11 @@ class Intake:
         self._unplaced: StoreUnavailableError | None = None
         self._rebalances = 0
         self._gaps: dict[int, str] = {}
-        # Where each partition is read on, and since when it stands there while there is more.
+        # Where each partition is read on; since when it stands there while there is more, and up to
+        # where that went when it was looked at.
         self._next: dict[int, int] = {}
         self._epochs: dict[int, int] = {}
-        self._still: dict[int, tuple[int, int, float]] = {}
+        self._still: dict[int, tuple[int, float, int]] = {}
         self._look_again_s = 0.0
         # The broker refused an answer for its size: the next ones come without what was copied.
         self._too_large = False
@@ -249,10 +249,13 @@ class Intake:
             end = self._consumer.get_watermark_offsets(_source(place), cached=True)[1]
             if at >= end:
                 self._still.pop(partition, None)
-            elif self._still.get(partition, (-1, -1))[:2] != (at, end):
-                self._still[partition] = (at, end, now_s)
-            elif now_s - self._still[partition][2] >= _STILL_S:
-                self._still[partition] = (at, end, math.inf)  # once, as long as it stands so
+                continue
+            stands_at, since_s, looked_at = self._still.get(partition, (-1, now_s, -1))
+            if stands_at != at:
+                self._still[partition] = (at, now_s, -1)
+            elif end != looked_at and now_s - since_s >= _STILL_S:
+                # Again when more came meanwhile, and not before.
+                self._still[partition] = (at, now_s, end)
                 with suppress(BrokerUnavailableError):  # slow, or away: that is told elsewhere
                     yield from self._passed_over(place)
 

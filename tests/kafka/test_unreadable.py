@@ -1,6 +1,8 @@
 """What the client library cannot decompress or parse is answered as refused, and passed over."""
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -8,8 +10,12 @@ import pytest
 from confluent_kafka import Producer
 
 from saec.cli.instants import wall_ms
+from saec.clock import SystemClock
 from saec.contracts.status import Status
 from saec.errors import BrokerUnavailableError, Reason
+from saec.ingest.loop import IngestLoop, opener
+from saec.ingest.positions import StoredPositions
+from saec.ingest.requests import RequestIntake
 from saec.kafka import bulk, intake, stretches, unreadable
 from saec.kafka.follow import Beginning, read_whole
 from saec.kafka.seek import Seeker
@@ -78,6 +84,11 @@ def append(installation: Settings) -> Callable[[str, int, bytes], None]:
 Append = Callable[[str, int, bytes], None]
 
 
+def deadline() -> float:
+    """Long after everything should have come."""
+    return time.monotonic() + 60
+
+
 def first(answers: Said, offset: int) -> list[tuple[Status, Reason | None]]:
     return [(status.status, status.reason) for status in answers.statuses[offset]]
 
@@ -124,6 +135,43 @@ def test_a_batch_that_ends_early(
         lost = (Status.REJECTED, Reason.UNREADABLE_RECORD)
         assert first(answers, offset) == [(Status.ACCEPTED, None) if offset < seen else lost]
     assert first(answers, count) == [(Status.ACCEPTED, None)]
+
+
+def test_a_batch_that_ends_early_while_others_come_behind_it(
+    installation: Settings,
+    engine: Engine,
+    append: Append,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Records that arrive all the time do not put off that its partition is looked at."""
+    monkeypatch.setattr(intake, "_STILL_S", 1.5)
+    monkeypatch.setattr(intake, "_LOOK_S", 0.1)
+    topic, ended = installation.topics.requests, threading.Event()
+    take_compressed(installation)
+    append(topic, 0, halves())
+
+    def go_on() -> None:
+        while not ended.wait(0.2):
+            append(topic, 0, good())
+
+    publisher = threading.Thread(target=go_on)
+    publisher.start()
+    positions = StoredPositions(engine, topic)
+    opening = opener(installation, engine, "requests", topic, positions)
+    taker = RequestIntake(installation, engine, installation.shards, positions)
+    loop, taken, until_s = IngestLoop(opening, taker, SystemClock(), "requests"), 0, deadline()
+    try:
+        while taken < 6:
+            taken += loop.run_once()
+            assert time.monotonic() < until_s, f"{taken} records came"
+    finally:
+        ended.set()
+        publisher.join()
+        loop.close()
+    answers = said(installation, topic)
+    lost = [(Status.REJECTED, Reason.UNREADABLE_RECORD)]
+    assert [first(answers, offset) for offset in range(2, 5)] == [lost] * 3
+    assert first(answers, 5) == [(Status.ACCEPTED, None)]
 
 
 def test_a_customer_that_cannot_be_read(
