@@ -1,7 +1,8 @@
 """The model of ingest: from the source topic alone, what each record must be answered.
 
 Plain Python over what was published; nothing of SAEC's code or state. Invariant: every record has
-exactly one expected answer, but for the first cancel of a request, which may win or lose its race.
+exactly one expected answer, but for the cancels of a request, which race each other and dispatch,
+and from other partitions the request itself: those are judged together.
 """
 
 import json
@@ -38,13 +39,32 @@ class Slice:
         return max(1, len(self.customers)) * len(self.channels)
 
 
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A cancel that may decide its request.
+
+    One that is `apart` stands in another partition, so that it may be read first. Then it holds all
+    the same and is answered twice, unless it was appended `before` the request.
+    """
+
+    place: Place
+    appended_ms: int
+    apart: bool = False
+    before: bool = False
+
+    @property
+    def age(self) -> tuple[int, int, int]:
+        """Of several that were read before their request the first in this order holds."""
+        return self.appended_ms, *self.place[1:]
+
+
 @dataclass(slots=True)
 class Request:
-    """An accepted request, where it stands, and where the cancel that decides it stands."""
+    """An accepted request, where it stands, and the cancels that may decide it."""
 
     fields: dict[str, Any]
     place: Place
-    decided_by: Place | None = None
+    cancels: list[Cancel] = field(default_factory=list)
 
     @property
     def slices(self) -> list[Slice]:
@@ -67,12 +87,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a record may be answered. `decider` is the first cancel of a request."""
+    """What a record may be answered; `reason` goes with REJECTED.
+
+    `together`: a cancel that is judged with all others of its request.
+    """
 
     statuses: frozenset[str]
     reason: str | None = None
     request: Request | None = None
-    decider: Place | None = None
+    together: bool = False
 
 
 @dataclass(slots=True)
@@ -90,21 +113,32 @@ class Asked:
 
 
 def understand(records: Iterable[Record]) -> Asked:
-    """The model of the records of saec.requests, in the order of their offsets."""
+    """The model of the records of saec.requests, and of those that no client can read.
+
+    A request and whatever repeats it stand in one partition, in the order of their offsets; where
+    its cancels stand does not matter.
+    """
     asked = Asked()
+    cancels: list[tuple[Record, dict[str, Any]]] = []
     for record in sorted(records, key=lambda one: one.place):
         asked.records[record.place] = record
-        asked.answers[record.place] = _expected(asked, record)
+        if record.lost:
+            asked.answers[record.place] = _refused("unreadable_record")
+            continue
+        fields, reason = _read(record.value)
+        if reason is not None:
+            asked.answers[record.place] = _refused(reason)
+        elif fields["type"] == "saec.v1.CancelRequested":
+            cancels.append((record, fields))
+        else:
+            asked.answers[record.place] = _of_request(asked, record, fields)
+    for record, fields in cancels:
+        asked.answers[record.place] = _of_cancel(asked, record, fields)
     return asked
 
 
-def _expected(asked: Asked, record: Record) -> Expected:
-    fields, reason = _read(record.value)
-    if reason is not None:
-        return _refused(reason)
+def _of_request(asked: Asked, record: Record, fields: dict[str, Any]) -> Expected:
     stored = asked.requests.get(fields["id"])
-    if fields["type"] == "saec.v1.CancelRequested":
-        return _of_cancel(record, fields, stored)
     if stored is not None:
         same = stored.fields == fields
         return Expected(frozenset({"DUPLICATE"}), None, stored) if same else _refused("id_taken")
@@ -116,16 +150,20 @@ def _expected(asked: Asked, record: Record) -> Expected:
     return Expected(frozenset({"ACCEPTED"}), None, stored)
 
 
-def _of_cancel(record: Record, fields: dict[str, Any], stored: Request | None) -> Expected:
+def _of_cancel(asked: Asked, record: Record, fields: dict[str, Any]) -> Expected:
+    stored, unknown = asked.requests.get(fields["id"]), frozenset({"UNKNOWN_REQUEST"})
     if stored is None:
-        return Expected(frozenset({"UNKNOWN_REQUEST"}))
+        return Expected(unknown)
+    apart = record.partition != stored.place[1]
+    if not apart and record.place < stored.place:
+        return Expected(unknown)
+    early = unknown if apart else frozenset()
     if fields["requester"] != stored.fields["requester"]:
-        return _refused("other_requester")
-    if stored.decided_by is None:
-        stored.decided_by = record.place
-        return Expected(frozenset({"CANCELLED", "TOO_LATE"}), None, stored, record.place)
-    again = frozenset({"ALREADY_CANCELLED", "TOO_LATE"})
-    return Expected(again, None, stored, stored.decided_by)
+        return Expected(early | {"REJECTED"}, "other_requester")
+    before = apart and record.timestamp_ms < asked.records[stored.place].timestamp_ms
+    stored.cancels.append(Cancel(record.place, record.timestamp_ms, apart, before))
+    decided = {"CANCELLED", "TOO_LATE", "ALREADY_CANCELLED"}
+    return Expected(early | decided, None, stored, together=True)
 
 
 def _refused(reason: str) -> Expected:

@@ -13,12 +13,14 @@ from saec.dispatch import takeover
 from saec.ingest import cancels
 from saec.ingest.loop import IngestLoop
 from saec.ingest.positions import StoredPositions
-from saec.kafka import intake
+from saec.ingest.requests import RequestIntake
+from saec.kafka import intake, unreadable
 from saec.kafka.ledger import Ledger
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from saec.recover import cancels as recover_cancels
 from saec.recover.ledger import RollForward
 from saec.recover.run import Recovery
+from saec.store import cancels as store_cancels
 from saec.store import ground, shards
 
 _Patch = Callable[[], None]
@@ -160,6 +162,29 @@ def _claims_anywhere() -> None:
     _put(ground.GroundWatch, "compare", trusting)
 
 
+def _early_cancels_forgotten() -> None:
+    """A request does not look for cancels that were read before it."""
+    _put(store_cancels, "hold_unknown", lambda _connection: {})
+
+
+def _late_twice() -> None:
+    """Whoever stores a request that was stopped before says so twice."""
+    schedule_answers = RequestIntake._schedule_answers  # noqa: SLF001
+
+    def doubling(self: Any, schedules: Any, verdicts: Any) -> Any:
+        for said in schedule_answers(self, schedules, verdicts):
+            yield said
+            if (dict(said.headers).get("ce_id") or b"").endswith(b"/late"):
+                yield said
+
+    _put(RequestIntake, "_schedule_answers", doubling)
+
+
+def _unreadable_stops() -> None:
+    """A reader stays where the client cannot read."""
+    _put(unreadable, "end_of", lambda _place: None)
+
+
 MUTATIONS: dict[str, _Patch] = {
     "no-fence": _no_fence,
     "no-ledger": _no_ledger,
@@ -174,6 +199,9 @@ MUTATIONS: dict[str, _Patch] = {
     "restore-unnoticed": _restore_unnoticed,
     "positions-lifted": _positions_lifted,
     "claims-anywhere": _claims_anywhere,
+    "early-cancels-forgotten": _early_cancels_forgotten,
+    "late-twice": _late_twice,
+    "unreadable-stops": _unreadable_stops,
 }
 
 
@@ -188,6 +216,7 @@ class Focus:
 _ZOMBIES = Focus(
     ("stop at a step",), (("dispatch", "read"), ("dispatch", "compose"), ("dispatch", "emit/begin"))
 )
+_KILLS = Focus(("kill",), ())
 _RESTORES = Focus(("restore a backup",), ())
 _IN_PLACE = Focus(("put tables back",), ())
 FOCUS: dict[str, Focus] = {
@@ -201,6 +230,7 @@ FOCUS: dict[str, Focus] = {
         _RESTORES,
     ),
     **dict.fromkeys(("positions-lifted", "claims-anywhere"), _IN_PLACE),
+    **dict.fromkeys(("early-cancels-forgotten", "late-twice", "unreadable-stops"), _KILLS),
     "no-fence": _ZOMBIES,
     "owner-in-memory": _ZOMBIES,
     "no-ledger": Focus(

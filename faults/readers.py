@@ -12,12 +12,15 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from faults.unreadable import Batch, Lost
 from faults.wire import Record
 from saec.embedded.kafka import console_tool
 
 _CONSUMER = "org.apache.kafka.tools.consumer.ConsoleConsumer"
 _PLACE = re.compile(r"^Partition:(\d+)\tOffset:(\d+)")
 _READ_TIMEOUT_S = 120.0
+_END = -191  # of a partition
+_CANNOT = (-198, -199)  # decompress, parse
 
 
 class Follower:
@@ -85,8 +88,10 @@ def answered(bootstrap_servers: str, group: str, topic: str) -> dict[int, int]:
     return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}
 
 
-def read_all(bootstrap_servers: str, topics: Collection[str]) -> list[Record]:
-    """Every committed record of these topics, to the end as it is now."""
+def read_all(
+    bootstrap_servers: str, topics: Collection[str], lost: Lost | None = None
+) -> list[Record]:
+    """Every committed record of these topics, to the end as it is now; `lost` are passed over."""
     consumer = _consumer(bootstrap_servers, "final", **{"enable.partition.eof": True})
     wanted = _partitions(consumer, topics)
     consumer.assign(wanted)
@@ -99,10 +104,27 @@ def read_all(bootstrap_servers: str, topics: Collection[str]) -> list[Record]:
         for message in consumer.consume(1_000, 0.2):
             if message.error() is None:
                 found.append(_record(message))
-            elif message.error().code() == -191:  # the end of a partition
+            elif message.error().code() == _END:
                 ended.add((message.topic(), message.partition()))
+            elif message.error().code() in _CANNOT:
+                _pass_over(consumer, message, lost or {})
     consumer.close()
-    return found
+    return found + [
+        _lost(topic, partition, offset, batch)
+        for (topic, partition), batches in (lost or {}).items()
+        for batch in batches
+        for offset in range(batch.first, batch.last + 1)
+    ]
+
+
+def _pass_over(consumer: Consumer, message: Any, lost: Lost) -> None:
+    """Read on behind a batch that is known to be unreadable."""
+    place, offset = (message.topic(), message.partition()), message.offset()
+    for batch in lost.get(place, ()):
+        if batch.first <= offset <= batch.last:
+            consumer.seek(TopicPartition(*place, batch.last + 1))
+            return
+    raise TimeoutError(f"{place} was readable when it was looked at, and is not at {offset}")
 
 
 def read_by_console(bootstrap_servers: str, topic: str) -> set[tuple[str, int, int]]:
@@ -148,6 +170,10 @@ def _partitions(consumer: Consumer, topics: Iterable[str]) -> list[TopicPartitio
         for topic in topics
         for partition in listed[topic].partitions
     ]
+
+
+def _lost(topic: str, partition: int, offset: int, batch: Batch) -> Record:
+    return Record(topic, partition, offset, batch.appended_ms, None, None, (), 0, lost=True)
 
 
 def _record(message: Any) -> Record:

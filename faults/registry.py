@@ -56,6 +56,8 @@ def learn(records: Iterable[Record], seen_stored: Iterable[Seen]) -> Registry:
     seen = sorted(seen_stored, key=lambda one: one[0])
     by_customer: dict[str, list[Record]] = {}
     for record in records:
+        if record.lost:
+            continue
         by_customer.setdefault((record.key or b"").decode(), []).append(record)
     registry = Registry()
     for customer, mixed in by_customer.items():

@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import psycopg2
 from confluent_kafka import KafkaException, Producer
 
 from faults import asked as asking
-from faults import lateness, registry
+from faults import lateness, registry, unreadable
 from faults.control import Control, Step
 from faults.findings import Findings
 from faults.parts import Parts
@@ -26,10 +27,11 @@ from faults.schedule import Faults
 from faults.steps import REQUIRED
 from faults.verdict import Output, judge
 from faults.wire import Record, dispatched
-from faults.workload import Event, Workload
+from faults.workload import PARTITIONS, Event, Workload
 from saec import installation
 from saec.audit import audit
 from saec.settings import Settings
+from tests.altered import take_compressed
 
 PREFIX = "saec."
 CHANNELS = tuple(f"{PREFIX}dispatch.{name}" for name in ("email", "sms", "whatsapp", "push"))
@@ -91,15 +93,15 @@ class Run:
 
     def _with_parts(self) -> dict[str, Any]:
         servers = self._parts.bootstrap_servers
-        installation.init(
-            Settings(
-                bootstrap_servers=servers,
-                database_url=self._parts.database_url,
-                topic_prefix=PREFIX,
-                shards=SHARDS,
-                partitions=4,
-            )
+        settings = Settings(
+            bootstrap_servers=servers,
+            database_url=self._parts.database_url,
+            topic_prefix=PREFIX,
+            shards=SHARDS,
+            partitions=PARTITIONS,
         )
+        installation.init(settings)
+        take_compressed(settings)  # else the broker refuses what the client cannot read
         self._control = Control(self._directory / "control")
         self._fleet = Fleet(
             self._parts, self._control.path, self._logs, mutation=self.plan.mutation
@@ -174,7 +176,12 @@ class Run:
 
     def _produce(self, producer: Producer, event: Event) -> None:
         topic = f"{PREFIX}customers" if event.customer else f"{PREFIX}requests"
-        producer.produce(topic, event.value, event.key.encode())
+        if event.unreadable:
+            with suppress(OSError, KafkaException):  # the broker is away; what is there counts
+                unreadable.publish(self._parts.bootstrap_servers, topic, event.partition or 0)
+            return
+        where = -1 if event.partition is None else event.partition
+        producer.produce(topic, event.value, event.key.encode(), where)
         producer.poll(0)
 
     def _stand_sentry(self) -> None:
@@ -256,8 +263,10 @@ class Run:
         servers = self._parts.bootstrap_servers
         # What came out first: what it answers stands in what is read after it.
         self._final = read_all(servers, OUTPUTS)
-        sources = read_all(servers, [f"{PREFIX}requests", f"{PREFIX}customers"])
-        asked = asking.understand(r for r in sources if r.topic == f"{PREFIX}requests")
+        topics = [f"{PREFIX}requests", f"{PREFIX}customers"]
+        lost = unreadable.find(self._directory / "stack", topics, PARTITIONS)
+        sources = read_all(servers, topics, lost)
+        asked = asking.understand(r for r in sources if r.lost or r.topic == f"{PREFIX}requests")
         customers = [r for r in sources if r.topic == f"{PREFIX}customers"]
         known = registry.learn(customers, list(self._watcher.seen))
         return judge(asked, known, self._final, PREFIX, due_before_ms), asked
@@ -312,6 +321,8 @@ class Run:
                 "records": len(asked.answers),
                 "requests": len(asked.requests),
                 "messages": sum(request.size for request in asked.requests.values()),
+                "unreadable": sum(record.lost for record in asked.records.values()),
+                "late answers": sum(map(len, output.lates.values())),
             },
             "dispatched": output.messages,
             "answers": dict(output.statuses),

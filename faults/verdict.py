@@ -4,18 +4,22 @@ Invariant: each record of the channel topics, of saec.status and of saec.rejecte
 by exactly one thing that was asked, and each thing asked by what came out.
 """
 
+import math
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from faults.asked import Asked, Expected, Place, Request, Slice
+from faults.asked import Asked, Cancel, Expected, Place, Request, Slice
 from faults.findings import Findings
 from faults.registry import Registry
 from faults.wire import Record, answered, dispatched
 
 Key = tuple[str, str]
+Answer = dict[str, Any]
+_LATE = "/late"
+_UNREADABLE = "unreadable_record"
 
 
 @dataclass(slots=True)
@@ -28,11 +32,12 @@ class Outcome:
 
 @dataclass(slots=True)
 class Output:
-    """All that came out, taken apart once."""
+    """All that came out, taken apart once; `lates` are second answers, by what they answer."""
 
     findings: Findings
     outcomes: dict[str, Outcome] = field(default_factory=lambda: defaultdict(Outcome))
     answers: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    lates: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     copies: dict[str, list[Record]] = field(default_factory=lambda: defaultdict(list))
     messages: int = 0
     statuses: Counter[str] = field(default_factory=Counter)
@@ -51,29 +56,51 @@ def judge(
     """
     output = Output(Findings())
     for record in records:
-        if record.topic == f"{prefix}status":
-            _take_status(output, record)
-        elif record.topic == f"{prefix}rejected":
-            output.copies[_source(record)].append(record)
-        else:
-            _take_message(output, asked, record)
+        _take(output, asked, record, prefix)
+    until_ms = math.inf if due_before_ms is None else due_before_ms
     for place, expected in asked.answers.items():
-        if due_before_ms is None or asked.records[place].timestamp_ms < due_before_ms:
+        if asked.records[place].timestamp_ms < until_ms:
             _judge_answer(output, asked, place, expected)
     for request in asked.requests.values():
-        if due_before_ms is None or asked.wanted_ms(request) < due_before_ms:
+        if asked.wanted_ms(request) < until_ms:
             _judge_request(output, registry, request)
-    strange = output.answers.keys() - {_id(place) for place in asked.answers}
-    own = [one for one in strange if not one.startswith(f"{prefix}customers/")]
-    output.findings.add("unexpected", f"answers to {own[:3]}", len(own))
+        if all(cancel.appended_ms < until_ms for cancel in request.cancels):
+            _judge_cancels(output, request)
+    _judge_strange(output, asked, prefix)
     return output
+
+
+def _take(output: Output, asked: Asked, record: Record, prefix: str) -> None:
+    if record.topic == f"{prefix}status":
+        _take_status(output, record)
+    elif record.topic == f"{prefix}rejected":
+        output.copies[_source(record)].append(record)
+    else:
+        _take_message(output, asked, record)
+
+
+def _judge_strange(output: Output, asked: Asked, prefix: str) -> None:
+    """What answers nothing that was asked; most customers are not judged here."""
+    strange = output.answers.keys() - {_id(place) for place in asked.answers}
+    own = [
+        one
+        for one in strange
+        if not one.startswith(f"{prefix}customers/")
+        or any(answer["reason"] == _UNREADABLE for answer in output.answers[one])
+    ]
+    output.findings.add("unexpected", f"answers to {own[:3]}", len(own))
+    may = {_id(c.place) for request in asked.requests.values() for c in request.cancels}
+    lates = output.lates.keys() - may
+    output.findings.add("unexpected", f"late answers to {sorted(lates)[:3]}", len(lates))
 
 
 def _take_status(output: Output, record: Record) -> None:
     fields = answered(record)
     output.statuses[fields["status"]] += 1
     if record.header("ce_source") != "/saec/dispatch":
-        output.answers[record.header("ce_id")].append(fields)
+        about = record.header("ce_id")
+        kept = output.lates if about.endswith(_LATE) else output.answers
+        kept[about.removesuffix(_LATE)].append(fields)
         return
     number = fields["counts"].pop("slice")
     if fields["status"] == "SENT":
@@ -129,8 +156,10 @@ def _judge_answer(output: Output, asked: Asked, place: Place, expected: Expected
         found.add(kind, (_id(place), [one["status"] for one in given]))
         return
     answer = given[0]
-    if not _fits(output, answer, expected):
+    if not _fits(answer, expected):
         found.add("answers contradictory", (_id(place), answer, sorted(expected.statuses)))
+    if asked.records[place].lost and (answer["request_id"] is not None or answer["at"] != 0):
+        found.add("answers contradictory", (_id(place), answer, "nothing is known of it"))
     copies = output.copies.get(_id(place), [])
     if len(copies) != (answer["status"] == "REJECTED"):
         found.add("answers contradictory", (_id(place), answer, f"{len(copies)} copies"))
@@ -138,21 +167,86 @@ def _judge_answer(output: Output, asked: Asked, place: Place, expected: Expected
         found.add("altered", (_id(place), "the copy of what was refused"))
 
 
-def _fits(output: Output, answer: dict[str, Any], expected: Expected) -> bool:
-    if answer["status"] not in expected.statuses or answer["reason"] != expected.reason:
+def _fits(answer: Answer, expected: Expected) -> bool:
+    reason = expected.reason if answer["status"] == "REJECTED" else None
+    if answer["status"] not in expected.statuses or answer["reason"] != reason:
         return False
-    request, counts = expected.request, answer["counts"]
-    if request is None:
-        return not counts
-    if expected.decider is None:
-        return bool(counts["messages"] == request.size)
-    first = output.answers.get(_id(expected.decider), [answer])[0]
-    stopped = counts["messages_stopped"]
-    return bool(
-        counts == first["counts"]
-        and stopped + counts["messages_left"] == request.size
-        and (answer["status"] == "TOO_LATE") == (stopped == 0)
-    )
+    if expected.together:
+        return True
+    if expected.request is None:
+        return not answer["counts"]
+    return bool(answer["counts"]["messages"] == expected.request.size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    """The cancel that decided a request, and the answer that says so; `late`: the second one."""
+
+    by: Cancel
+    answer: Answer
+    late: bool = False
+
+
+def _decision(output: Output, request: Request) -> _Decision | None:
+    """Whatever was stopped as it was stored; else who was first to be answered CANCELLED."""
+    for cancel in request.cancels:
+        for answer in output.lates.get(_id(cancel.place), ()):
+            return _Decision(cancel, answer, late=True)
+    for status in ("CANCELLED", "TOO_LATE"):
+        for cancel in request.cancels:
+            for answer in output.answers.get(_id(cancel.place), ()):
+                if answer["status"] == status:
+                    return _Decision(cancel, answer)
+    return None
+
+
+def _judge_cancels(output: Output, request: Request) -> None:
+    """The answers to all cancels of a request tell of one decision, in one order."""
+    given = {one: output.answers.get(_id(one.place), []) for one in request.cancels}
+    if not all(len(answers) == 1 for answers in given.values()):
+        return  # that was a finding already
+    found, decision = output.findings, _decision(output, request)
+    for cancel, (answer,) in given.items():
+        lates = output.lates.get(_id(cancel.place), [])
+        about = (_id(cancel.place), answer, lates, decision)
+        found.add("answers doubled", about, len(lates) - 1)
+        if lates and decision is not None and cancel is not decision.by:
+            found.add("answers contradictory", about)
+        if answer["status"] == "UNKNOWN_REQUEST" and _waits(cancel, decision):
+            found.add("answers lost", about)
+        elif not _agrees(cancel, answer, decision):
+            found.add("answers contradictory", about)
+    if decision is not None and not _is_possible(decision, request, given):
+        found.add("answers contradictory", (request.fields["id"], decision))
+
+
+def _waits(cancel: Cancel, decision: _Decision | None) -> bool:
+    """Whether a cancel that was read before its request lacks its second answer."""
+    if cancel.before or (decision and decision.by is cancel):
+        return False
+    return decision is None or not decision.late or cancel.age < decision.by.age
+
+
+def _agrees(cancel: Cancel, answer: Answer, decision: _Decision | None) -> bool:
+    if answer["status"] == "UNKNOWN_REQUEST":
+        return not answer["counts"]
+    if decision is None or answer["counts"] != decision.answer["counts"]:
+        return False
+    repeated = "TOO_LATE" if decision.answer["status"] == "TOO_LATE" else "ALREADY_CANCELLED"
+    status = decision.answer["status"] if cancel is decision.by else repeated
+    return bool(answer["status"] == status)
+
+
+def _is_possible(decision: _Decision, request: Request, given: dict[Cancel, list[Answer]]) -> bool:
+    """Whether the counts make the request, and the cancel could be the one that decided."""
+    by, said = decision.by, decision.answer
+    stopped, left = said["counts"]["messages_stopped"], said["counts"]["messages_left"]
+    if stopped + left != request.size or (said["status"] == "TOO_LATE") != (stopped == 0):
+        return False
+    if decision.late:
+        return by.apart and not by.before and left == 0
+    earlier = [c for c in request.cancels if c.place[1] == by.place[1] and c.place < by.place]
+    return all(given[one][0]["status"] == "UNKNOWN_REQUEST" for one in earlier)
 
 
 def _judge_request(output: Output, registry: Registry, request: Request) -> None:
@@ -173,14 +267,19 @@ def _judge_request(output: Output, registry: Registry, request: Request) -> None
 
 
 def _judge_stopped(output: Output, request: Request, absent: int) -> None:
-    """What is absent must be just what the deciding cancel was answered to have stopped."""
+    """What is absent must be just what the deciding cancel was answered to have stopped.
+
+    A cancel that was read before its request, and waits for its second answer, stops all of it.
+    """
     found, id_ = output.findings, request.fields["id"]
-    answer = None
-    if request.decided_by is not None:
-        answer = next(iter(output.answers.get(_id(request.decided_by), [])), None)
-    stopped = 0 if answer is None else answer["counts"].get("messages_stopped", 0)
+    decision = _decision(output, request)
+    if decision is None:
+        answers = [a for c in request.cancels if not c.before for a in output.answers[_id(c.place)]]
+        stopped = request.size if answers else 0
+    else:
+        stopped = decision.answer["counts"].get("messages_stopped", 0)
     found.add("stopped but sent", (id_, stopped, absent), stopped - absent)
-    late = answer is not None and answer["status"] == "TOO_LATE"
+    late = decision is not None and decision.answer["status"] == "TOO_LATE"
     found.add(
         "too late but not sent" if late else "missing", (id_, stopped, absent), absent - stopped
     )

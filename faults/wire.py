@@ -19,7 +19,10 @@ _HEAD_BYTES = 10  # the marker and a fingerprint
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as a reader gets it. `read_ms` is when it was read, by the machine's clock."""
+    """A record as a reader gets it. `read_ms` is when it was read, by the machine's clock.
+
+    Of one that is `lost` to the client only the place and the instant are known.
+    """
 
     topic: str
     partition: int
@@ -29,6 +32,7 @@ class Record:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
     read_ms: int
+    lost: bool = False
 
     @property
     def place(self) -> tuple[str, int, int]:

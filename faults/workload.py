@@ -15,6 +15,7 @@ PERSONAL = ("EMAIL", "SMS", "WHATSAPP")
 REQUESTER = "faults"
 CUSTOMERS = 400
 SLICE_RECIPIENTS = 40
+PARTITIONS = 4
 
 # How many of what, in a thousand events.
 LARGE_BYTES = 6_000
@@ -30,17 +31,25 @@ _SHARES = {
     "unknown": 10,
     "bad": 30,
     "customer": 90,
+    "apart": 90,
+    "unreadable": 4,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record to publish, `at_ms` after the start. `customer`: to the registry's topic."""
+    """One record to publish, `at_ms` after the start. `customer`: to the registry's topic.
+
+    To the partition that its key has, where none is said. `unreadable`: what the client cannot read
+    is put there instead.
+    """
 
     at_ms: int
     key: str
     value: bytes | None
     customer: bool = False
+    partition: int | None = None
+    unreadable: bool = False
 
 
 @dataclass(slots=True)
@@ -108,7 +117,32 @@ class Workload:
     def _stranger(self, at_ms: int) -> list[Event]:
         wanted = self._request(at_ms)
         stop = _cancel(wanted["id"], "somebody else")
-        return [self._event(at_ms, wanted), self._event(at_ms + 100, stop)]
+        there, *others = self.chance.sample(range(PARTITIONS), PARTITIONS)
+        where = self.chance.choice((there, others[0]))
+        return [self._event(at_ms, wanted, there), self._event(at_ms + 100, stop, where)]
+
+    def _apart(self, at_ms: int) -> list[Event]:
+        """Cancels in other partitions than their request: soon after it, or before it.
+
+        Mostly long before it is due, so that whoever reads them first decides, and not dispatch.
+        """
+        wanted = self._request(at_ms, customers=self.chance.choice((1, 1, 1, 90)))
+        there, *others = self.chance.sample(range(PARTITIONS), PARTITIONS)
+        events = [self._event(at_ms, wanted, there)]
+        for where in others[: self.chance.choice((1, 1, 1, 2, 3))]:
+            stop_ms = at_ms + self.chance.choice((-300, -30, 0, 0, 1, 2, 5, 10, 30, 300, 1_500))
+            stop = _cancel(wanted["id"], REQUESTER)
+            events.append(self._event(max(0, stop_ms), stop, where))
+        if self.chance.random() < 0.2:
+            stop_ms = at_ms + self.chance.choice((0, 5, 3_000))
+            events.append(self._event(stop_ms, _cancel(wanted["id"], REQUESTER), there))
+        return events
+
+    def _unreadable(self, at_ms: int) -> list[Event]:
+        """What the client cannot read, in one of both topics."""
+        customer = self.chance.random() < 0.4
+        where = self.chance.randrange(PARTITIONS)
+        return [Event(at_ms, "", None, customer=customer, partition=where, unreadable=True)]
 
     def _unknown(self, at_ms: int) -> list[Event]:
         """A cancel whose request comes later, and is not touched by it."""
@@ -186,8 +220,9 @@ class Workload:
         at_ms = max(0, near_ms + self.chance.randrange(30))
         return self._event(at_ms, _cancel(wanted["id"], REQUESTER))
 
-    def _event(self, at_ms: int, fields: dict[str, Any]) -> Event:
-        return Event(at_ms, fields["id"], json.dumps(fields, ensure_ascii=False).encode())
+    def _event(self, at_ms: int, fields: dict[str, Any], partition: int | None = None) -> Event:
+        value = json.dumps(fields, ensure_ascii=False).encode()
+        return Event(at_ms, fields["id"], value, partition=partition)
 
 
 def _message(body: str) -> dict[str, Any]:
