@@ -12,10 +12,12 @@ from faults.mutations import FOCUS, MUTATIONS
 from faults.run import Plan, Run, keep_topics
 from faults.schedule import KINDS
 from faults.steps import REQUIRED
+from saec.logs import log_beside_output
 
 
 def main() -> int:
     """Run, print the summary, keep what is needed when something was found."""
+    log_beside_output()
     given = _arguments()
     focus = FOCUS.get(given.mutation)
     plan = Plan(

@@ -47,6 +47,18 @@ def configure_logs(role: str, level_name: str = "info", instance: str | None = N
     logging.captureWarnings(capture=True)
 
 
+def log_beside_output() -> None:
+    """For a command: what it logs goes to stderr in words, and stdout has its result alone."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+
+
 def _as_json(event: _Event, **_: Any) -> str:
     return _ENCODER.encode(event)
 

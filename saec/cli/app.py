@@ -25,6 +25,7 @@ from saec.cli.status import status_command
 from saec.cli.submit import submit_command
 from saec.cli.tail import tail_command
 from saec.cli.up import up_command
+from saec.logs import log_beside_output
 
 app = typer.Typer(
     cls=Commands,
@@ -76,4 +77,5 @@ def _before(
 
 def main() -> None:
     """The entry point of the command `saec`."""
+    log_beside_output()
     app()

@@ -1,6 +1,9 @@
 """What the client library cannot decompress or parse is answered as refused, and passed over."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -24,6 +27,7 @@ from saec.settings import Settings
 from saec.store.engine import Engine, open_engine
 from tests import raw_batches
 from tests.altered import alter, take_compressed
+from tests.cli.conftest import environment
 from tests.hostile.topic import Said, said, take
 
 BOMB = raw_batches.Large(120_000_000)
@@ -263,3 +267,17 @@ def test_every_reader_passes_over_it(
         append(topic, 0, what)
     append(topic, 1, bomb())
     assert sorted(reader(installation, topic)) == [0, 1, 5, 6, 7]
+
+
+def test_a_command_says_so_beside_its_output(installation: Settings, append: Append) -> None:
+    take_compressed(installation)
+    append(installation.topics.requests, 0, bomb())
+    done = subprocess.run(
+        [sys.executable, "-c", "from saec.cli import main; main()", "audit", "--json"],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment(installation),
+        check=False,
+    )
+    assert json.loads(done.stdout), done.stderr
+    assert "records unreadable" in done.stderr
