@@ -216,7 +216,7 @@ class Focus:
 _ZOMBIES = Focus(
     ("stop at a step",), (("dispatch", "read"), ("dispatch", "compose"), ("dispatch", "emit/begin"))
 )
-_KILLS = Focus(("kill",), ())
+_RESTARTS = Focus(("restart a worker",), ())
 _RESTORES = Focus(("restore a backup",), ())
 _IN_PLACE = Focus(("put tables back",), ())
 FOCUS: dict[str, Focus] = {
@@ -230,7 +230,7 @@ FOCUS: dict[str, Focus] = {
         _RESTORES,
     ),
     **dict.fromkeys(("positions-lifted", "claims-anywhere"), _IN_PLACE),
-    **dict.fromkeys(("early-cancels-forgotten", "late-twice", "unreadable-stops"), _KILLS),
+    **dict.fromkeys(("early-cancels-forgotten", "late-twice", "unreadable-stops"), _RESTARTS),
     "no-fence": _ZOMBIES,
     "owner-in-memory": _ZOMBIES,
     "no-ledger": Focus(
