@@ -177,7 +177,8 @@ class Run:
     def _produce(self, producer: Producer, event: Event) -> None:
         topic = f"{PREFIX}customers" if event.customer else f"{PREFIX}requests"
         if event.unreadable:
-            with suppress(OSError, KafkaException):  # the broker is away; what is there counts
+            # The broker is away, or not known yet; what is there counts.
+            with suppress(OSError, KafkaException, StopIteration):
                 unreadable.publish(self._parts.bootstrap_servers, topic, event.partition or 0)
             return
         where = -1 if event.partition is None else event.partition
