@@ -13,7 +13,7 @@ from confluent_kafka.admin import (
 
 from saec.settings import Settings
 
-_TIMEOUT_S = 30
+_TIMEOUT_S = 60
 
 
 def alter(settings: Settings, topic: str, **pairs: str) -> None:

@@ -29,7 +29,7 @@ from saec.store.engine import open_engine, transaction
 
 KAFKA_IMAGE = "apache/kafka:4.2.2"
 POSTGRES_IMAGE = "postgres:18"
-CALL_TIMEOUT_S = 30.0
+CALL_TIMEOUT_S = 60.0
 DOCKER_PING_TIMEOUT_S = 3
 
 

@@ -357,7 +357,7 @@ def _publish(script: str, folder: Path) -> list[tuple[str, str, bytes]]:
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "SAEC_BOOTSTRAP_SERVERS": "127.0.0.1:1",
     }
-    subprocess.run(["sh", "-euc", publishing], env=environment, check=True, timeout=30)
+    subprocess.run(["sh", "-euc", publishing], env=environment, check=True, timeout=60)
     found = []
     for number in range(len(list(folder.glob("args.*")))):
         given = (folder / f"args.{number}").read_text("utf-8").split()

@@ -35,7 +35,7 @@ from saec.settings import Settings
 
 REQUESTS, STATUS, LEDGER = "requests", "status", "ledger"
 ROLES = (REQUESTS, STATUS, LEDGER, *Channel)
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(eq=False)

@@ -74,7 +74,7 @@ class Story(Scene):
         """Publish these bytes to saec.requests."""
         producer = Producer({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
         producer.produce(self.settings.topics.requests, value, key)
-        assert producer.flush(10) == 0
+        assert producer.flush(60) == 0
 
     def again(self, name: str, due_at: int, **changes: Any) -> None:
         """Publish the last request once more, perhaps with other content."""
@@ -109,7 +109,7 @@ class Story(Scene):
         self.take_requests()
 
         def die(producer: TransactionalProducer) -> None:
-            producer._producer.flush(10)
+            producer._producer.flush(60)
             raise KilledError
 
         with pytest.MonkeyPatch.context() as patched:

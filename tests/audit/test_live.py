@@ -82,7 +82,7 @@ def test_ends_are_waited_for_until_every_transaction_has_ended(make_story: MakeS
     thread.join(2.0)
     assert taken == []
     producer.commit_transaction()
-    thread.join(20.0)
+    thread.join(60)
     topic = story.settings.topics.ledger
     assert {one.last for one in taken[0] if (one.topic, one.partition) == (topic, 0)} == {2}
     assert {one.settled for one in taken[0] if (one.topic, one.partition) == (topic, 0)} == {0}
@@ -111,8 +111,8 @@ def _open_transaction(settings: Settings):  # type: ignore[no-untyped-def]
             "log_level": 0,
         }
     )
-    producer.init_transactions(20)
+    producer.init_transactions(60)
     producer.begin_transaction()
     producer.produce(settings.topics.ledger, b"x", b"0", 0)
-    producer.flush(10)
+    producer.flush(60)
     return producer

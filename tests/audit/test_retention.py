@@ -37,7 +37,7 @@ def forget(settings: Settings, history: History, *roles: str, until: Any = None)
             ends[topics[role], partition] = kept[0] if kept else len(records)
     wanted = [TopicPartition(*place, offset) for place, offset in ends.items()]
     for deletion in admin.delete_records(wanted).values():
-        deletion.result(20)
+        deletion.result(60)
 
 
 @contextmanager

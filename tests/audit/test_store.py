@@ -164,7 +164,7 @@ class True_:  # noqa: N801
     def _publish(self, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         producer = Producer({"bootstrap.servers": self.settings.bootstrap_servers, "log_level": 0})
         producer.produce(self.settings.topics.requests, value, "k", headers=headers)
-        producer.flush(10)
+        producer.flush(60)
 
 
 @pytest.fixture(scope="module")
@@ -563,7 +563,7 @@ def test_of_what_retention_took_nothing_is_counted_as_equal(make_scene: MakeScen
     topics = scene.settings.topics
     gone = [TopicPartition(name, 0, -1) for name in (topics.requests, topics.ledger)]
     for deleted in admin.delete_records(gone).values():
-        deleted.result(10)
+        deleted.result(60)
     report, found = compared(scene.settings)
     assert report.store is not None
     unjudged = {table: one.unjudged for table, one in report.store.items() if one.unjudged}

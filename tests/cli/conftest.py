@@ -14,7 +14,7 @@ from saec.settings import Settings
 from saec.store.engine import open_engine
 
 Run = Callable[..., Result]
-READ_TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 60.0
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def untouched(stack: "Stack") -> Iterator[Settings]:
     yield settings
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
     for deletion in admin.delete_topics(settings.topics.all).values():
-        deletion.result(30)
+        deletion.result(60)
     stack.sql(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 

@@ -27,7 +27,6 @@ print("done")
 """
 
 
-@pytest.mark.timeout(60)
 def test_a_bar_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
     variables = os.environ | {"TERM": "xterm", "COLUMNS": "100"}

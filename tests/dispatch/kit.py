@@ -158,12 +158,12 @@ class Installed:
                 "enable.partition.eof": True,
             }
         )
-        listed = consumer.list_topics(timeout=10).topics
+        listed = consumer.list_topics(timeout=60).topics
         parts = [TopicPartition(t, p, 0) for t in topics for p in listed[t].partitions]
         consumer.assign(parts)
         found, ended = [], 0
         while ended < len(parts):
-            message = consumer.poll(10)
+            message = consumer.poll(60)
             assert message is not None, "the broker did not answer"
             if message.error():
                 ended += 1

@@ -230,7 +230,7 @@ def test_two_workers_cannot_claim_the_same_shard_at_once(
         started.wait()
         seen = shards.look(connection, installed.shards)
         shards.compare_and_set(connection, "other", seen)
-    competitor.join(20)
+    competitor.join(60)
     assert [type(error) for error in raised] == [ShardsLostError]
     assert installed.claims() == 0
 

@@ -34,7 +34,7 @@ def test_a_foreign_record_in_the_ledger_halts_its_shard_alone(
 ) -> None:
     producer = Producer({"bootstrap.servers": installed.settings.bootstrap_servers})
     producer.produce(installed.settings.topics.ledger, value, b"x", 2)
-    producer.flush(10)
+    producer.flush(60)
     asked = {shard: installed.ask(shard=shard) for shard in installed.shards}
     worker = make_worker()
     drive(worker, until=lambda: installed.pending() == 1)
@@ -123,10 +123,10 @@ def test_a_shard_whose_ledger_hangs_does_not_hold_up_the_others_and_is_halted_in
             "transaction.timeout.ms": 60_000,
         }
     )
-    hanging.init_transactions(10)
+    hanging.init_transactions(60)
     hanging.begin_transaction()
     hanging.produce(installed.settings.topics.ledger, b"x", b"x", 3)
-    hanging.flush(10)
+    hanging.flush(60)
     asked = {shard: installed.ask(shard=shard) for shard in installed.shards}
     worker = make_worker()
     drive(worker, until=lambda: installed.pending() == 1)
@@ -137,7 +137,7 @@ def test_a_shard_whose_ledger_hangs_does_not_hold_up_the_others_and_is_halted_in
     assert installed.sent() == {
         (request, "EMAIL", "ana"): 1 for shard, request in asked.items() if shard != 3
     }
-    hanging.abort_transaction(10)
+    hanging.abort_transaction(60)
 
 
 def test_an_interrupt_in_the_commit_releases_nothing(

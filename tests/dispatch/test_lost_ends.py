@@ -20,7 +20,7 @@ from saec.settings import Settings
 from tests.dispatch.kit import Installed
 from tests.dispatch.test_worker import drive
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 MakeWorker = Callable[..., Worker]
 
 

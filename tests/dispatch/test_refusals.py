@@ -171,7 +171,7 @@ def alter(settings: Settings, topic: str, largest_bytes: int) -> None:
         "max.message.bytes", str(largest_bytes), incremental_operation=AlterConfigOpType.SET
     )
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    admin.incremental_alter_configs([resource])[resource].result(10)
+    admin.incremental_alter_configs([resource])[resource].result(60)
 
 
 def test_a_topic_that_takes_less_keeps_back_what_it_refuses_and_nothing_else(

@@ -150,7 +150,7 @@ def test_a_transaction_left_open_is_aborted_and_its_batch_dispatched_once(
     dead.producer.begin()
     for record in batch.records:
         dead.producer.produce(record.topic, record.value, record.key, record.headers)
-    dead.producer._producer.flush(5)
+    dead.producer._producer.flush(60)
     heir.take_over()
     heir.emit(heir.composed(heir.claim()))
     assert installed.sent() == {(asked, "EMAIL", "ana"): 1}
@@ -226,13 +226,13 @@ def test_a_hanging_transaction_keeps_its_shard_from_being_taken(
     stranger = TransactionalProducer(installed.settings, "stranger")
     stranger.begin()
     write_ledger(stranger, installed.settings.topics.ledger, BatchOpened(1, 1, "stranger", 0))
-    stranger._producer.flush(5)
+    stranger._producer.flush(60)
     owner = new_owner()
     taken = owner.try_to_take_over(installed.shards)
     assert taken.waiting.keys() == {1}
     assert taken.waiting[1].open_at == 0
     assert taken.owned.keys() == {0, 2, 3}
-    stranger._producer.abort_transaction(10)
+    stranger._producer.abort_transaction(60)
     stranger.discard()
     assert owner.try_to_take_over({1}).owned.keys() == {1}
     of_shard = [record for record in installed.ledger() if record.shard == 1]

@@ -17,7 +17,7 @@ from saec.kafka.transaction import InDoubtError, TransactionalProducer
 from tests.dispatch.kit import Installed
 
 MakeWorker = Callable[..., Worker]
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 
 
 class KilledError(BaseException):
@@ -129,7 +129,7 @@ def kill_in_the_middle_of_the_transaction(monkeypatch: pytest.MonkeyPatch, nth: 
     def die(self: Any) -> None:
         if next(begun) < nth:
             return original(self)
-        self._producer.flush(10)
+        self._producer.flush(60)
         raise KilledError
 
     monkeypatch.setattr(TransactionalProducer, "commit", die)
@@ -224,7 +224,7 @@ def test_while_a_batch_is_in_kafka_the_next_one_is_claimed_and_read(
         return done
 
     def emitting(*args: Any) -> Any:
-        overlapped.append(ready.wait(10))
+        overlapped.append(ready.wait(60))
         return emit(*args)
 
     ready = threading.Event()

@@ -40,7 +40,7 @@ def running(installed: Installed, tmp_path: Path) -> Iterator[Settings]:
     for process in started:
         process.terminate()
     for process in started:
-        process.wait(30)
+        process.wait(60)
 
 
 def test_all_is_well(running: Settings, report: Callable[..., Report]) -> None:

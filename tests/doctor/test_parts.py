@@ -25,7 +25,7 @@ from tests.doctor.test_topics import alter
 if TYPE_CHECKING:
     from tests.stack import Stack
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 # DescribeLogDirs in an ApiVersions response: key, lowest and highest version, no tagged fields.
 OF_4_2, OF_4_3 = bytes.fromhex("0023 0001 0004 00"), bytes.fromhex("0023 0001 0005 00")
 

@@ -15,7 +15,7 @@ from saec.store.positions import save_positions
 from tests.dispatch.kit import Installed
 from tests.doctor.conftest import Look
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 
 
 def publish(settings: Settings, topic: str, records: int, partition: int = 0) -> None:

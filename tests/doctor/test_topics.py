@@ -30,7 +30,7 @@ from tests.doctor.conftest import Look
 if TYPE_CHECKING:
     from tests.stack import Installations
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 DAY_MS = 86_400_000
 
 

@@ -20,7 +20,7 @@ from saec.embedded import Addresses, EmbeddedStack
 from saec.embedded.errors import EmbeddedStackError
 from saec.errors import ConfigurationError
 
-WAIT_S = 30
+WAIT_S = 60
 PARENT = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored behind nohup

@@ -21,7 +21,7 @@ from saec.supervise.endpoint import free_port
 
 START_S = 60.0
 PAUSE_S = 0.05
-STOP_S = 20.0
+STOP_S = 60.0
 OPTIONS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -82,7 +82,7 @@ class Server:
 
     def sql(self, statement: str, database: str = "postgres") -> list[Any]:
         """Run one statement, outside of a transaction; its rows, if it has any."""
-        connection = psycopg2.connect(self.url(database), connect_timeout=5)
+        connection = psycopg2.connect(self.url(database), connect_timeout=60)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:

@@ -15,7 +15,7 @@ from saec.embedded.process import Part
 from saec.supervise.endpoint import free_port
 
 WHERE = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-START_S = 20.0
+START_S = 60.0
 needed = pytest.mark.skipif(WHERE is None, reason="PgBouncer is not installed")
 
 # What people add when a client's startup options are refused.
@@ -64,7 +64,7 @@ class Pooler:
 
     def _answers(self) -> bool:
         try:
-            psycopg2.connect(self.url("pgbouncer"), connect_timeout=5).close()
+            psycopg2.connect(self.url("pgbouncer"), connect_timeout=60).close()
         except psycopg2.OperationalError:
             return False
         return True

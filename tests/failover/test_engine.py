@@ -17,8 +17,6 @@ from tests.failover.conftest import database_of
 from tests.failover.pair import PAUSE_S, Pair
 from tests.failover.pooler import USUAL, Pooler, needed
 
-pytestmark = pytest.mark.timeout(180)
-
 
 def write(engine: Engine) -> None:
     with transaction(engine) as connection:

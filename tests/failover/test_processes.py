@@ -14,7 +14,7 @@ from tests.outages.scene import Scene
 
 REQUESTS = 40
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def change_places(scene: Scene, pair: Pair) -> None:

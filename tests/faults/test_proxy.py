@@ -19,8 +19,8 @@ def pair() -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
         proxy = Proxy(lambda: socket.create_connection((HOST, port)))
         client = socket.create_connection((HOST, proxy.port))
         server, _ = listener.accept()
-        client.settimeout(10)
-        server.settimeout(10)
+        client.settimeout(60)
+        server.settimeout(60)
         yield proxy, client, server
         client.close()
         server.close()
@@ -35,7 +35,7 @@ def hears(end: socket.socket) -> bool:
     except TimeoutError:
         return False
     finally:
-        end.settimeout(10)
+        end.settimeout(60)
 
 
 def test_one_direction_is_held_back_and_the_other_flows(

@@ -15,7 +15,7 @@ from tests.outages.grounds import wait_until
 from tests.recover.scene import Scene
 
 _Event = TypeVar("_Event", bound=Event)
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 @dataclass

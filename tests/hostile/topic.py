@@ -18,7 +18,7 @@ from saec.kafka.transaction import InDoubtError
 from saec.settings import Settings
 from saec.store.engine import Engine
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 LARGEST_BYTES = 20_000_000
 EMPTY_READS = 40
 

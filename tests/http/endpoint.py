@@ -27,7 +27,7 @@ from saec.store.shards import now_ms
 from tests.outages.single import Process
 
 HOST = "127.0.0.1"
-CALL_TIMEOUT_S = 30.0
+CALL_TIMEOUT_S = 90.0
 ALL = tuple(Scope)
 
 

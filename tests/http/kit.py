@@ -1,7 +1,8 @@
 """A request as the handlers see it, without a server: its head, and a body that comes in pieces."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -11,6 +12,9 @@ from starlette.types import Message
 from saec.http.problems import Problem
 
 CLIENT = "192.0.2.7"
+HANGS_S = 60
+NEVER_S = 600.0
+"""What nobody waits for in a test."""
 _Result = TypeVar("_Result")
 
 
@@ -55,8 +59,23 @@ def asked(
 
 
 def run(work: Callable[[], Coroutine[Any, Any, _Result]]) -> _Result:
-    """Run it in an event loop of its own; nothing here takes long."""
-    return asyncio.run(asyncio.wait_for(work(), 20))
+    """Run it in an event loop of its own; fails where it hangs."""
+    return asyncio.run(asyncio.wait_for(work(), HANGS_S))
+
+
+@contextmanager
+def standing_clock() -> Iterator[Callable[[float], None]]:
+    """Within the block the event loop's clock moves only by the seconds that one calls for."""
+    loop = asyncio.get_running_loop()
+    now_s, past_s = loop.time(), 0.0
+
+    def move(seconds: float) -> None:
+        nonlocal past_s
+        past_s += seconds
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: now_s + past_s)
+        yield move
 
 
 async def refused(work: Awaitable[object]) -> Problem:

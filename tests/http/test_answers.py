@@ -63,13 +63,13 @@ class Say:
         """Anything else. All of it stands in one partition, in order."""
         headers = [("ce_type", b"x"), ("ce_id", about)]
         self._producer.produce(self._topic, value, key, partition=0, headers=headers)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(60) == 0
 
 
 @asynccontextmanager
 async def reading(settings: Settings) -> AsyncIterator[Answers]:
     made = Answers(settings, SystemClock())
-    await asyncio.to_thread(made.start, 30)
+    await asyncio.to_thread(made.start, 60)
     try:
         yield made
     finally:
@@ -83,7 +83,7 @@ def record() -> Appended:
 
 async def answer(expected: Expected, to: Appended) -> Status | None:
     """What is answered, if it comes soon."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         found = await expected.to(to)
     return None if found is None else found.status
 
@@ -102,7 +102,7 @@ def test_an_answer_is_heard_also_before_the_place_of_its_record_is_known(
 ) -> None:
     async def work() -> None:
         first, second = record(), record()
-        async with reading(settings) as heard, asyncio.timeout(10):
+        async with reading(settings) as heard, asyncio.timeout(60):
             with heard.expecting(ID) as expected:
                 say(first, Status.ACCEPTED)
                 say(second, Status.DUPLICATE)
@@ -253,7 +253,7 @@ def test_the_start_waits_for_the_reader_but_not_for_ever(
 
     async def work() -> None:
         heard = Answers(nowhere, SystemClock())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await asyncio.to_thread(heard.start, 0.1)
             await asyncio.to_thread(heard.close)
 

@@ -15,7 +15,7 @@ from saec.errors import Reason
 from saec.http import bodies
 from saec.http.bodies import media_type, read_lines, read_whole
 from saec.http.problems import Code, Problem
-from tests.http.kit import Body, asked, refused, run
+from tests.http.kit import NEVER_S, Body, asked, refused, run
 
 MOST = 100
 SOON_S = 0.1
@@ -69,11 +69,11 @@ def test_a_body_that_comes_too_slowly(
     """With or without a first piece; and each of its pieces may be in time, all are not."""
     monkeypatch.setattr(bodies, "WHOLE_S", SOON_S)
     endless = isinstance(pieces, itertools.repeat)
-    slow = Body(pieces, SOON_S / 5 if endless else 10)
+    slow = Body(pieces, SOON_S / 5 if endless else NEVER_S)
     began_s = time.monotonic()
     problem = run(lambda: refused(read_whole(asked(slow), MOST)))
     assert (problem.status, problem.code) == (408, Code.TOO_SLOW)
-    assert SOON_S / 2 < time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s > SOON_S / 2
 
 
 @pytest.mark.parametrize("pieces", [[], [b"x"], [b"x\n", b"y"]])
@@ -134,7 +134,7 @@ def test_a_stream_that_pauses_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     class Pausing(Body):
         async def receive(self) -> dict[str, object]:
             if self.taken == 2:
-                await asyncio.sleep(10)
+                await asyncio.sleep(NEVER_S)
             return dict(await super().receive())
 
     async def work() -> Problem:
@@ -152,7 +152,7 @@ def test_a_stream_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     began_s = time.monotonic()
     problem = run(lambda: refused(lines_of(Body(itertools.repeat(b"x\n"), SOON_S / 5))))
     assert problem.code == Code.TOO_SLOW
-    assert SOON_S / 2 < time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s > SOON_S / 2
 
 
 def test_what_is_done_with_a_line_does_not_count_as_a_pause(
@@ -178,14 +178,14 @@ def test_a_tiny_piece_costs_the_same_behind_a_large_one(*, lines: bool) -> None:
     def took_s(before: int) -> float:
         pieces = [b"x" * before, *[b"x"] * tiny]
         most = before + tiny
-        began_s = time.process_time()
+        began_s = time.thread_time()
         if lines:
             assert len(run(lambda: lines_of(pieces, most))[0]) == most
         else:
             assert len(run(lambda: read_whole(asked(pieces), most))) == most
-        return time.process_time() - began_s
+        return time.thread_time() - began_s
 
-    assert took_s(large) < 4 * took_s(0) + 0.2
+    assert took_s(large) < 20 * took_s(0) + 1  # copied, it would be 40 GB
 
 
 @pytest.mark.parametrize(

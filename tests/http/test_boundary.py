@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from saec.http import boundary
 from saec.http.boundary import Boundary
-from tests.http.kit import Body, run
+from tests.http.kit import NEVER_S, Body, run
 
 LENGTH = [(b"content-length", b"1000")]
 
@@ -102,16 +102,15 @@ def test_reading_on_has_an_end_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_reading_on_has_an_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boundary, "_LINGER_S", 0.1)
-    for slow in (Body([], 10), Body(itertools.repeat(b"x"), 0.01)):
+    for slow in (Body([], NEVER_S), Body(itertools.repeat(b"x"), 0.01)):
         began_s = time.monotonic()
         assert len(answered(answering(413), slow)) == 2
-        assert 0.05 < time.monotonic() - began_s < 5
+        assert time.monotonic() - began_s > 0.05
 
 
-def test_a_caller_who_goes_meanwhile_is_not_waited_for() -> None:
-    began_s = time.monotonic()
-    answered(answering(413), Body([b"x"], ends=False))
-    assert time.monotonic() - began_s < 0.5
+def test_a_caller_who_goes_meanwhile_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "_LINGER_S", NEVER_S)
+    assert len(answered(answering(413), Body([b"x"], ends=False))) == 2
 
 
 def test_an_error_is_logged_without_a_word_of_it() -> None:

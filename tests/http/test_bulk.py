@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from saec.clock import SystemClock
 from saec.contracts.status import RequestStatus, Status
 from saec.errors import BrokerUnavailableError, Reason
-from saec.http import bodies, bulk
+from saec.http import bodies, bulk, preferences
 from saec.http.answers import Answers, Expected
 from saec.http.bulk import schedule_many
 from saec.http.endpoint import Endpoint, Reader
@@ -29,7 +29,7 @@ from saec.kafka.records import Outgoing
 from saec.keys import Scope, new_key
 from saec.settings import Settings
 from saec.store.keys import KeyRow
-from tests.http.kit import Body, asked, refused, run
+from tests.http.kit import HANGS_S, NEVER_S, Body, asked, refused, run
 
 SETTINGS = Settings()
 
@@ -263,7 +263,7 @@ def test_answers_that_are_waited_for() -> None:
     call = Call(Kafka(says=says))
     began_s = time.monotonic()
     status, told = call.told([b"{\n" + b"\n".join(made)], "wait=1")
-    assert 0.5 < time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s > 0.5
     assert status == 200
     assert (told["lines"], told["published"], told["refused"]) == (6, 5, 3)
     assert told["answers"] == {"ACCEPTED": 1, "DUPLICATE": 1, "REJECTED": 1, "TOO_LATE": 1}
@@ -278,12 +278,11 @@ def test_answers_that_are_waited_for() -> None:
     )
 
 
-def test_who_waits_is_answered_as_soon_as_all_is_known() -> None:
-    began_s = time.monotonic()
+def test_who_waits_is_answered_as_soon_as_all_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preferences, "LONGEST_WAIT_S", 10 * HANGS_S)
     call = Call(Kafka(says=[Status.ACCEPTED] * 50))
-    status, told = call.told([line() + b"\n" for _ in range(50)], "wait=60")
+    status, told = call.told([line() + b"\n" for _ in range(50)], f"wait={10 * HANGS_S}")
     assert (status, told["answers"], told["unanswered"]) == (200, {"ACCEPTED": 50}, 0)
-    assert time.monotonic() - began_s < 10
 
 
 def test_a_wait_of_no_time_takes_none() -> None:
@@ -327,21 +326,32 @@ def test_only_so_many_calls_at_a_time(
     async def work() -> None:
         endpoint, authorization = await endpoint_of(Kafka())
         headers = {"authorization": authorization}
+        under_way, go_on = 0, asyncio.Event()
+
+        class Slow(Body):
+            async def receive(self) -> Any:
+                nonlocal under_way
+                under_way += not self.taken
+                await go_on.wait()
+                return await super().receive()
+
         slow = [
-            asyncio.create_task(schedule_many(endpoint, asked(Body([line()], 0.2), headers)))
+            asyncio.create_task(schedule_many(endpoint, asked(Slow([line()]), headers)))
             for _ in range(calls)
         ]
-        await asyncio.sleep(0.05)
+        while under_way < calls:
+            await asyncio.sleep(0)
         problem = await refused(schedule_many(endpoint, asked([line()], headers)))
         assert (problem.status, problem.code) == told
         assert "Retry-After" in problem.headers
+        go_on.set()
         assert {response.status_code for response in await asyncio.gather(*slow)} == {202}
         assert (await schedule_many(endpoint, asked([line()], headers))).status_code == 202
 
     run(work)
 
 
-@pytest.mark.parametrize("pause_s", [0.0, 30.0])
+@pytest.mark.parametrize("pause_s", [0.0, NEVER_S])
 def test_a_key_that_is_good_no_more_ends_its_open_calls(
     pause_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(CURL is None, reason="curl is not installed")
 
 HOUR_MS = 3_600_000
 SOMEDAY_MS = (int(time.time() * 1000) // HOUR_MS + 24) * HOUR_MS
-WAIT = ("-H", "Prefer: wait=20")
+WAIT = ("-H", "Prefer: wait=60")
 PEOPLE = ("ana", "bia")
 
 
@@ -54,7 +54,7 @@ class Curl:
         body.unlink(missing_ok=True)
         said = subprocess.run(
             [
-                *(str(CURL), "-sS", "--max-time", "30", "-w", "%{http_code}"),
+                *(str(CURL), "-sS", "--max-time", "90", "-w", "%{http_code}"),
                 *("-D", str(head), "-o", str(body), "-H", f"Authorization: Bearer {self.key}"),
                 *(f"{self.served.url}{path}", *options),
             ],
@@ -149,7 +149,7 @@ def register(settings: Settings) -> None:
             "phone": "+5511987654321",
         }
         producer.produce(settings.topics.customers, json.dumps(value), name)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     producer.close()
     engine = open_engine(settings.database_url)
     loop = IngestLoop(
@@ -223,7 +223,7 @@ def test_an_id_is_given_to_who_sends_none(curl: Curl) -> None:
 def test_the_answer_can_be_waited_for(curl: Curl) -> None:
     id_ = str(uuid.uuid4())
     first = curl.schedule(*WAIT, id=id_)
-    assert (first.status, first.headers["preference-applied"]) == (201, "wait=20")
+    assert (first.status, first.headers["preference-applied"]) == (201, "wait=60")
     assert first.headers["location"] == f"/v1/requests/{id_}"
     assert first.json["answer"] == {
         "status": "ACCEPTED",
@@ -382,7 +382,7 @@ def test_many_lines_of_a_file(how: str, curls: dict[str, Curl], tmp_path: Path) 
     assert refusals == [(51, "invalid_id"), (53, "invalid_id")]
 
     told = curl("/v1/requests", *options, *WAIT)
-    assert (told.status, told.headers["preference-applied"]) == (200, "wait=20")
+    assert (told.status, told.headers["preference-applied"]) == (200, "wait=60")
     assert told.json["answers"] == {"DUPLICATE": 50, "ALREADY_CANCELLED": 1, "REJECTED": 1}
     assert told.json["unanswered"] == 0
     refusals = [(one["line"], one["code"]) for one in told.json["refusals"]]

@@ -78,6 +78,6 @@ def check(port: int) -> subprocess.CompletedProcess[bytes]:
         [sys.executable, "-m", "saec.http.liveness"],
         env=os.environ | {"SAEC_HTTP_PORT": str(port)},
         capture_output=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )

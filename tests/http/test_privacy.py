@@ -32,7 +32,7 @@ PLANTED = (NAME, EMAIL, PHONE, BODY, f"{NAME}\u0000\r\n{BODY}")
 # Any of these, in any spelling that an error could quote.
 _FOUND = re.compile("xantipa|quixabeira|976543210|31[.]415|58616e74697061|WGFudGlwY", re.IGNORECASE)
 JSONL = {"content_type": "application/jsonl"}
-WAIT = {"prefer": "wait=20"}
+WAIT = {"prefer": "wait=60"}
 
 
 def schedule(**changed: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Caller:
 
     def raw(self, data: bytes) -> None:
         """What no HTTP client would send."""
-        with socket.create_connection((HOST, self.served.port), timeout=20) as connection:
+        with socket.create_connection((HOST, self.served.port), timeout=60) as connection:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             self.heard.append(b"".join(iter(lambda: connection.recv(65_536), b"")).decode())

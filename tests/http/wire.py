@@ -17,6 +17,8 @@ from saec.errors import Reason
 from saec.http.problems import MEDIA_TYPE, Code
 
 HOST = "127.0.0.1"
+HANGS_S = 60.0
+"""By when whatever does not hang has been said."""
 _ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _CODES = {*Code, *Reason}
 _PIECE = 65_536
@@ -47,7 +49,7 @@ class Heard:
 
 
 def say(
-    port: int, *parts: bytes, pause_s: float = 0.0, wait_s: float = 10.0, small: bool = False
+    port: int, *parts: bytes, pause_s: float = 0.0, wait_s: float = HANGS_S, small: bool = False
 ) -> Heard:
     """Send the parts, a pause between them; hear until it is closed, or for `wait_s` seconds.
 

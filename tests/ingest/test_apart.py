@@ -36,7 +36,7 @@ def publish(settings: Settings, values: dict[str, dict[str, Any]], **config: str
     with closing(Producer({**servers, **config})) as producer:
         for id_, value in values.items():
             producer.produce(settings.topics.requests, json.dumps({"id": id_, **value}), id_)
-        assert producer.flush(30) == 0
+        assert producer.flush(60) == 0
 
 
 def consumer(settings: Settings) -> IngestLoop:

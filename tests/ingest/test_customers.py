@@ -235,7 +235,7 @@ def test_two_processes_that_register_the_same_customer_do_not_overwrite_each_oth
             other = pool.submit(ingest.register, by_the_other)
             wait_until_blocked(ingest)
         with pytest.raises(StoreConflictError):
-            other.result(30)
+            other.result(60)
     ingest.register(by_the_other)
     assert contact(ingest) == Contact("a@example.com", "+5511987654321", 4)
 

@@ -13,7 +13,7 @@ from saec.ingest.loop import IngestLoop
 from saec.kafka.intake import Batch
 from saec.kafka.records import Incoming, Outgoing
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 
 class Topic:

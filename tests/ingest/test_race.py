@@ -18,7 +18,7 @@ from tests.dispatch.kit import claimed
 from tests.ingest.kit import ID, OTHER_ID, Ingest, cancel, schedule
 
 ROUNDS = 40
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 ME = "worker"
 FOUR: dict[str, Any] = {"customers": ["a", "b", "c", "d"], "channels": ["EMAIL"]}
 

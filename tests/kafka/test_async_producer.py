@@ -4,7 +4,6 @@ import asyncio
 import ctypes
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,8 +22,8 @@ from saec.kafka.records import Outgoing
 from saec.settings import Settings
 from tests.stack import Installations, Stack
 
-TIMEOUT_S = 1
-AT_ONCE_S = 0.5
+TIMEOUT_S = 3
+HANGS_S = 60
 MANY = 300
 
 
@@ -87,6 +86,20 @@ def delivered(told: list[Appended | Exception]) -> list[bool]:
     return [isinstance(one, Appended) for one in told]
 
 
+def handed_over(producer: AsyncProducer, patch: pytest.MonkeyPatch) -> list[bytes | None]:
+    """What the client gets to send, from now on."""
+    served, handed = producer._producer, list[bytes | None]()
+    assert served is not None
+    produce = served.produce
+
+    def counted(record: Outgoing, told: Callable[[KafkaError | None, Any], None]) -> None:
+        handed.append(record.value)
+        produce(record, told)
+
+    patch.setattr(served, "produce", counted)
+    return handed
+
+
 def standing(settings: Settings) -> dict[str, tuple[bytes | None, bytes | None, Any]]:
     """What stands where in the topic, read without the code under test."""
     found = read_whole(settings, [settings.topics.requests], Beginning())
@@ -94,8 +107,8 @@ def standing(settings: Settings) -> dict[str, tuple[bytes | None, bytes | None, 
 
 
 def in_time(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run it; nothing here may take half a minute."""
-    asyncio.run(asyncio.wait_for(work(), 30))
+    """Run it; fails where it hangs."""
+    asyncio.run(asyncio.wait_for(work(), HANGS_S))
 
 
 def test_each_of_many_is_told_where_its_own_record_stands(settings: Settings) -> None:
@@ -128,25 +141,25 @@ def test_a_record_that_is_too_large_is_its_callers_trouble_alone(settings: Setti
 
 
 @pytest.mark.parametrize("how", ["cut", "silent"])
-def test_a_broker_that_is_away(behind: Settings, proxy: Proxy, how: str) -> None:
+def test_a_broker_that_is_away(
+    behind: Settings, proxy: Proxy, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Errors within the bound; then one asks whether it is back, and the others fail at once."""
 
     async def work() -> None:
         async with opened(behind) as producer:
-            assert delivered(await all_of(producer, [record(behind, b"before")])) == [True]
+            while not all(delivered(await all_of(producer, [record(behind, b"before")]))):
+                await asyncio.sleep(0.05)
             proxy.refuse() if how == "cut" else proxy.freeze()
-            began_s = time.monotonic()
             told = await all_of(producer, [record(behind, value) for value in values()])
             assert not any(delivered(told))
-            assert time.monotonic() - began_s < 3 * TIMEOUT_S
 
+            handed = handed_over(producer, monkeypatch)
             probe = asyncio.create_task(producer.publish(record(behind, b"probe")))
             await asyncio.sleep(0)
-            began_s = time.monotonic()
             told = await all_of(producer, [record(behind, value) for value in values()])
             assert not any(delivered(told))
-            assert time.monotonic() - began_s < AT_ONCE_S
-            assert not probe.done()
+            assert handed == [b"probe"]  # the others were not even tried
             with pytest.raises(BrokerUnavailableError):
                 await probe
 
@@ -193,7 +206,9 @@ def test_who_does_not_wait_any_longer_disturbs_nobody(settings: Settings) -> Non
 def test_more_than_may_wait_fails_at_once(
     behind: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The others go out afterwards, however long they waited."""
     monkeypatch.setattr(async_producer, "_QUEUE_MESSAGES", 10)
+    monkeypatch.setattr(async_producer, "DELIVERY_TIMEOUT_S", 2 * HANGS_S)
 
     async def work() -> None:
         async with opened(behind) as producer:
@@ -202,10 +217,8 @@ def test_more_than_may_wait_fails_at_once(
                 asyncio.create_task(producer.publish(record(behind, b"x"))) for _ in "x" * 10
             ]
             await asyncio.sleep(0)
-            began_s = time.monotonic()
             with pytest.raises(BrokerUnavailableError, match="too much"):
                 await producer.publish(record(behind, b"one more"))
-            assert time.monotonic() - began_s < AT_ONCE_S
             proxy.mend()
             assert all(delivered(await asyncio.gather(*waiting)))
 
@@ -226,7 +239,7 @@ def test_a_producer_that_can_no_more_is_replaced(
             monkeypatch.setattr(async_producer, "_LINGER_MS", 2)  # of the next one
 
     monkeypatch.setattr(async_producer, "_Served", Counted)
-    monkeypatch.setattr(async_producer, "_LINGER_MS", 500)
+    monkeypatch.setattr(async_producer, "_LINGER_MS", 9_000)
 
     async def work() -> None:
         async with opened(settings) as producer:
@@ -270,7 +283,7 @@ def test_what_is_queued_is_delivered_before_the_end(
 def test_at_the_end_everybody_is_told_also_while_the_broker_is_away(
     behind: Settings, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(async_producer, "DELIVERY_TIMEOUT_S", 30)
+    monkeypatch.setattr(async_producer, "DELIVERY_TIMEOUT_S", 2 * HANGS_S)
     monkeypatch.setattr(async_producer, "_CLOSE_S", 0.2)
 
     async def work() -> None:
@@ -279,11 +292,8 @@ def test_at_the_end_everybody_is_told_also_while_the_broker_is_away(
             proxy.freeze(Direction.TO_CLIENT)
             asked = asyncio.create_task(all_of(producer, [record(behind, b"x")] * 3))
             await asyncio.sleep(0.1)
-            began_s = time.monotonic()
             await producer.close()
-            told = await asked
-            assert time.monotonic() - began_s < 5
-            assert not any(delivered(told))
+            assert not any(delivered(await asked))
 
     in_time(work)
 

@@ -15,7 +15,7 @@ from saec.errors import ConfigurationError
 from saec.kafka.intake import Intake, _refuse_lasting
 from saec.settings import Settings
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 class Positions:

@@ -29,7 +29,7 @@ from saec.store.engine import Engine, count, open_engine, transaction
 from saec.store.positions import read_positions
 
 ROLE = "requests"
-TIMEOUT_S = 40.0
+TIMEOUT_S = 60.0
 
 
 @pytest.mark.parametrize(

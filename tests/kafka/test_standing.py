@@ -16,7 +16,7 @@ from saec.outage import TELL_AGAIN_S
 from saec.settings import Settings
 
 WAITS, AGAIN = "records wait behind an open transaction", "records are read again"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 Told = list[tuple[str, dict[str, Any]]]
 
 

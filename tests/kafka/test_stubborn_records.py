@@ -74,7 +74,7 @@ def test_the_record_behind_is_taken(
     )
     produce(producer, installation.topics.requests)
     producer.produce(installation.topics.requests, GOOD, b"key", 0)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     producer.close()
     statuses = [decode_status(value or b"") for value in answers(installation, "status", 2)]
     assert {(s.status, s.reason) for s in statuses} == {
@@ -102,7 +102,7 @@ def answers(settings: Settings, topic: str, count: int) -> list[bytes | None]:
     )
     name = f"{settings.topic_prefix}{topic}"
     reader.assign([TopicPartition(name, partition, 0) for partition in range(settings.partitions)])
-    for _ in range(60):
+    for _ in range(300):
         if len(found) >= count:
             break
         loop.run_once()

@@ -18,7 +18,7 @@ from saec.kafka import clients, fit, topics
 from saec.settings import Settings
 from tests.altered import alter
 
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 DAY_MS = 86_400_000
 SHARDS = 3
 PROMISED = (

@@ -155,7 +155,7 @@ def values(settings: Settings, topic: str) -> list[bytes | None]:
     reader.assign([TopicPartition(topic, 0, 0)])
     found: list[bytes | None] = []
     while True:
-        message = reader.poll(10)
+        message = reader.poll(60)
         assert message is not None
         if message.error():
             reader.close()

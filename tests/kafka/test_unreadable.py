@@ -76,7 +76,7 @@ def append(installation: Settings) -> Callable[[str, int, bytes], None]:
         if what.startswith(b"{"):
             producer = Producer({"bootstrap.servers": installation.bootstrap_servers})
             producer.produce(topic, what, b"key", partition)
-            assert producer.flush(30) == 0
+            assert producer.flush(60) == 0
             producer.close()
             return
         where = installation.bootstrap_servers

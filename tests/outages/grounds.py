@@ -74,7 +74,7 @@ class Grounds(Parts):
 
     def _in_recovery(self, *, takes_connections: bool) -> bool:
         try:
-            connection = psycopg2.connect(self.stack.dsn("postgres"), connect_timeout=5)
+            connection = psycopg2.connect(self.stack.dsn("postgres"), connect_timeout=60)
         except psycopg2.OperationalError as error:
             return not takes_connections and "not accepting connections" in str(error)
         with connection.cursor() as cursor:

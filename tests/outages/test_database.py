@@ -4,14 +4,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
-import pytest
-
 from tests.outages.grounds import wait_until
 from tests.outages.scene import Scene
 
 REQUESTS = 40
-
-pytestmark = pytest.mark.timeout(180)
 
 # Nothing short of a small file system fills a disk, and that takes root. What SAEC sees of a full
 # disk is this SQLSTATE, on any statement that writes; a trigger raises the same.

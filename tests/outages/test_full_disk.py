@@ -22,8 +22,6 @@ from tests.survival.processes import Fleet
 SIZE_MB = 64
 REQUESTS = 60
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @contextmanager
 def small_disk(directory: Path) -> Iterator[Path]:

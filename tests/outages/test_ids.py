@@ -20,8 +20,6 @@ from tests.outages.test_stopping_consumers import publish
 
 TRIES = 12  # of an outage: minutes of a real one
 
-pytestmark = pytest.mark.timeout(180)
-
 
 class Hasty(SystemClock):
     """Waits a little where it is told to wait long, and counts it."""
@@ -99,7 +97,7 @@ def test_of_a_consumer(
 def committed(intake: Intake) -> int:
     """How many records of the topic are answered, both partitions together."""
     assigned = intake._consumer.assignment()
-    found = intake._consumer.committed(assigned, timeout=10) if assigned else []
+    found = intake._consumer.committed(assigned, timeout=60) if assigned else []
     return sum(max(partition.offset, 0) for partition in found)
 
 

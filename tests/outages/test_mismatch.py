@@ -46,13 +46,13 @@ def admin(settings: Settings) -> AdminClient:
 
 
 def delete_topic(admin: AdminClient, topic: str) -> None:
-    admin.delete_topics([topic])[topic].result(10)
-    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics)
+    admin.delete_topics([topic])[topic].result(60)
+    wait_until(lambda: topic not in admin.list_topics(timeout=60).topics)
 
 
 def create_topic(admin: AdminClient, topic: str, partitions: int) -> None:
-    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(10)
-    wait_until(lambda: topic in admin.list_topics(timeout=10).topics)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(60)
+    wait_until(lambda: topic in admin.list_topics(timeout=60).topics)
 
 
 def publish(settings: Settings, count: int, partition: int = 0) -> list[str]:
@@ -70,7 +70,7 @@ def publish(settings: Settings, count: int, partition: int = 0) -> list[str]:
             "message": {"body": "Olá", "content_type": "text/plain"},
         }
         producer.produce(settings.topics.requests, json.dumps(value), one, partition)
-    assert producer.flush(30) == 0
+    assert producer.flush(60) == 0
     return ids
 
 
@@ -99,7 +99,7 @@ def test_a_ledger_with_another_number_of_partitions_at_the_start(
 
 def test_a_ledger_that_grows_under_a_worker(settings: Settings, admin: AdminClient) -> None:
     ledger, engine = settings.topics.ledger, open_engine(settings.database_url)
-    admin.create_partitions([NewPartitions(ledger, 3)])[ledger].result(10)
+    admin.create_partitions([NewPartitions(ledger, 3)])[ledger].result(60)
     worker = Worker(settings, engine, SystemClock())
     try:
         with pytest.raises(ConfigurationError, match=r"no shards for the partitions \[2\]"):
@@ -164,7 +164,7 @@ def test_offsets_that_expired(
     wait_until(lambda: len(accepted(installed)) == 5)
     first.stop()
     group = settings.group_id("requests")
-    admin.delete_consumer_groups([group])[group].result(10)
+    admin.delete_consumer_groups([group])[group].result(60)
     asked += publish(settings, 5)
     second = start(REQUESTS)
     wait_until(lambda: len(accepted(installed)) == 10)
@@ -182,7 +182,7 @@ def test_retention_that_passed_what_was_not_read(
     first.stop()
     publish(settings, 2, partition=0)
     place = TopicPartition(settings.topics.requests, 0, 4)
-    admin.delete_records([place])[TopicPartition(place.topic, 0)].result(10)
+    admin.delete_records([place])[TopicPartition(place.topic, 0)].result(60)
     asked += publish(settings, 1, partition=0)
     other = publish(settings, 1, partition=1)
 
@@ -199,7 +199,7 @@ def test_retention_that_passed_what_was_not_read(
     )
     moved = ConsumerGroupTopicPartitions(settings.group_id("requests"), [place])
     (done,) = admin.alter_consumer_group_offsets([moved]).values()
-    done.result(10)
+    done.result(60)
     third = start(REQUESTS)
     wait_until(lambda: len(accepted(installed)) == 4)
     third.stop()
@@ -296,7 +296,7 @@ def test_retention_that_passes_a_reader_while_it_is_cut_off(
     try:
         publish(past_the_proxy, 2)
         place = TopicPartition(settings.topics.requests, 0, 4)
-        admin.delete_records([place])[place].result(10)
+        admin.delete_records([place])[place].result(60)
     finally:
         grounds.kafka.mend()
     asked += publish(settings, 1)

@@ -17,7 +17,7 @@ from tests.outages.scene import ROLES, Scene
 OUTAGE_S = float(os.environ.get("SAEC_TEST_OUTAGE_S", "7"))
 REQUESTS = 80
 
-pytestmark = pytest.mark.timeout(120 + 4 * int(OUTAGE_S))
+pytestmark = pytest.mark.timeout(300 + 4 * int(OUTAGE_S))
 
 
 def last(seconds: float) -> None:

@@ -32,8 +32,6 @@ SUBJECT, BODY, REQUESTER = "Fatura da Xantipa", "Olá Xantipa, deve R$ 31.415", 
 # Any of these, in any spelling that an error could quote.
 PLANTED = ("xantipa", "quixabeira", "976543210", "31.415", b"Xantipa".hex(), "WGFudGlwY")
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture(scope="module")
 def settings(ruin: Callable[..., Settings]) -> Settings:
@@ -123,7 +121,7 @@ class Publisher:
         data = value if isinstance(value, bytes) else json.dumps(value).encode()
         headers = {"traceparent": NAME, NAME: EMAIL, "saec-reason": BODY}
         self._producer.produce(topic, data, key, headers=headers)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(60) == 0
 
 
 @contextmanager
@@ -181,7 +179,7 @@ def limit(settings: Settings, topic: str, max_bytes: int) -> None:
     )
     change = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     (done,) = admin.incremental_alter_configs([change]).values()
-    done.result(10)
+    done.result(60)
 
 
 def test_no_line_holds_what_a_stranger_wrote(

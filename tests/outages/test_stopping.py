@@ -1,8 +1,7 @@
-"""SIGTERM at any moment: exit 0 within 10 s, nothing kept, the group left; a second one at once."""
+"""SIGTERM at any moment: exit 0, nothing kept, the group left; a second one ends it at once."""
 
 import signal
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -20,6 +19,8 @@ from tests.survival.processes import MODULES
 
 DISPATCH = "producers.dispatch"
 EVERY = (*MODULES, "producers.http")
+BY_ITSELF = {"BOUNDS": "saec.process.LONGEST_STOP_S=600"}
+"""What has not stopped by itself is never left where it is."""
 AT_WORK = {"dispatch": "shards taken over", "http": "listening"}
 
 
@@ -55,7 +56,7 @@ def members(settings: Settings, role: str) -> int:
     group = settings.group_id(role)
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
     try:
-        return len(admin.describe_consumer_groups([group])[group].result(10).members)
+        return len(admin.describe_consumer_groups([group])[group].result(60).members)
     except (KafkaException, TimeoutError):  # the first group ever makes the coordinator
         return -1
 
@@ -69,23 +70,23 @@ def owned(engine: Engine) -> int:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_idle(module: str, start: Callable[..., Process], installed: Installed) -> None:
-    process = start(module)
+    process = start(module, **BY_ITSELF)
     wait_until(lambda: members(installed.settings, process.role) == 1)
     if module == DISPATCH:
         wait_until(lambda: owned(installed.engine) == 4)
-    assert process.stop() < 3.0
+    process.stop()
     assert members(installed.settings, process.role) == 0
     assert owned(installed.engine) == 0
 
 
-def test_an_idle_worker_has_applied_its_last_batch_within_a_second(
+def test_an_idle_worker_applies_its_last_batch_before_it_has_another(
     start: Callable[..., Process], installed: Installed
 ) -> None:
-    process = start(DISPATCH)
+    process = start(DISPATCH, BOUNDS="saec.dispatch.round._CLAIM_AT_LEAST_EVERY_S=600")
     process.wait_for("shards taken over")
     installed.ask()
     process.wait_for("dispatched")
-    assert wait_until(lambda: installed.pending() == 0 and installed.claims() == 0) < 1.0
+    wait_until(lambda: installed.pending() == 0 and installed.claims() == 0)
     process.stop()
 
 
@@ -113,10 +114,10 @@ def test_during_a_takeover(start: Callable[..., Process], installed: Installed) 
     killed.child.kill()
     killed.child.wait()
     for after_s in (0.0, 0.1, 0.3):
-        process = start(DISPATCH)
+        process = start(DISPATCH, **BY_ITSELF)
         process.wait_for("ready")
         threading.Event().wait(after_s)
-        assert process.stop() < STOP_S
+        process.stop()
         assert "Traceback" not in process.log.read_text()
     last = start(DISPATCH)
     last.wait_for("shards taken over")
@@ -141,10 +142,8 @@ def test_while_a_part_is_away(
         threading.Event().wait(1.0)  # into the call that will not come back
         for process in processes:
             process.child.terminate()
-        began_s = time.monotonic()
         for process in processes:
             process.wait_stopped()
-        assert time.monotonic() - began_s < STOP_S
     finally:
         proxy.mend()
 
@@ -155,9 +154,9 @@ def test_while_it_waits_at_its_start(
 ) -> None:
     grounds.postgres.refuse()
     try:
-        process = start(module)
+        process = start(module, **BY_ITSELF)
         process.wait_for("waiting for PostgreSQL and Kafka")
-        assert process.stop() < STOP_S / 2
+        process.stop()
     finally:
         grounds.postgres.mend()
 
@@ -165,16 +164,14 @@ def test_while_it_waits_at_its_start(
 def test_a_second_signal_ends_it_at_once(
     start: Callable[..., Process], installed: Installed, grounds: Grounds
 ) -> None:
-    process = start(DISPATCH)
+    process = start(DISPATCH, **BY_ITSELF)
     process.wait_for("shards taken over")
     grounds.postgres.freeze()
     try:
         process.child.terminate()
         process.wait_for("stopping")
-        began_s = time.monotonic()
         process.child.send_signal(signal.SIGTERM)
         assert process.child.wait(STOP_S) == 1
-        assert time.monotonic() - began_s < 1.0
     finally:
         grounds.postgres.mend()
 

@@ -52,13 +52,13 @@ def delete_up_to(settings: Settings, topic: str, partition: int, offset: int) ->
     """Delete the records before an offset, as retention does; -1: all of them."""
     place = TopicPartition(topic, partition, offset)
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
-    admin.delete_records([place])[place].result(10)
+    admin.delete_records([place])[place].result(60)
 
 
 def kafka(settings: Settings) -> dict[str, object]:
     """What a write to Kafka, or a group, would change."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
-    groups = admin.list_consumer_groups().result(10).valid
+    groups = admin.list_consumer_groups().result(60).valid
     found: dict[str, object] = {
         "groups": sorted(
             group.group_id for group in groups if group.group_id.startswith(settings.topic_prefix)

@@ -16,7 +16,7 @@ from tests.survival.run import register
 REQUESTS = 400
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_everything_goes_out_once(
     make_installation: Callable[..., Settings], new_database: Callable[[], str], tmp_path: Path
 ) -> None:

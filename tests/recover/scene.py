@@ -83,7 +83,7 @@ class Scene:
             -1 if partition is None else partition,
             on_delivery=lambda _, message: placed.append(message),
         )
-        producer.flush(10)
+        producer.flush(60)
         return placed[0].partition(), placed[0].offset()
 
     def register(self, *customers: str, **fields: object) -> None:

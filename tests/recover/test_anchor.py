@@ -22,8 +22,8 @@ def recreate(settings: Settings, topics: Sequence[str]) -> None:
     """Delete topics and let `saec init` create them again."""
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
     for deleted in admin.delete_topics(list(topics)).values():
-        deleted.result(10)
-    wait_until(lambda: not set(topics) & set(admin.list_topics(timeout=10).topics))
+        deleted.result(60)
+    wait_until(lambda: not set(topics) & set(admin.list_topics(timeout=60).topics))
     installation.init(settings)
 
 

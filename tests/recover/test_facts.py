@@ -146,7 +146,7 @@ def test_a_cancel_whose_answer_is_not_kept_stops_what_was_not_dispatched(scene: 
     admin = AdminClient({"bootstrap.servers": scene.settings.bootstrap_servers, "log_level": 0})
     status = scene.settings.topics.status
     for deleted in admin.delete_records([TopicPartition(status, p, -1) for p in (0, 1)]).values():
-        deleted.result(10)
+        deleted.result(60)
     scene.restore()
     report = scene.recover()
     assert (report.requests, report.cancels, report.undecided) == (2, 0, 2)
@@ -240,7 +240,7 @@ def test_requests_that_were_deleted_are_told(scene: Scene) -> None:
     scene.take_requests()
     gap = TopicPartition(scene.settings.topics.requests, 0, 1)
     admin = AdminClient({"bootstrap.servers": scene.settings.bootstrap_servers, "log_level": 0})
-    admin.delete_records([gap])[gap].result(10)
+    admin.delete_records([gap])[gap].result(60)
     scene.restore()
     scene.installed.execute(
         f"INSERT INTO positions VALUES ('{gap.topic}', 0, 0) ON CONFLICT DO NOTHING"
@@ -256,7 +256,7 @@ def test_what_only_a_deleted_ledger_knew_is_not_sent_again(scene: Scene) -> None
     scene.dispatch()
     gone = TopicPartition(scene.settings.topics.ledger, 1, -1)
     admin = AdminClient({"bootstrap.servers": scene.settings.bootstrap_servers, "log_level": 0})
-    admin.delete_records([gone])[gone].result(10)
+    admin.delete_records([gone])[gone].result(60)
     scene.restore()
     report = scene.recover()
     assert list(report.halted) == [1]

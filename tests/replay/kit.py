@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from saec.settings import Settings
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 OWN = (
     "saec-replay-id",
     "saec-source-topic",
@@ -59,7 +59,7 @@ def make_topic(settings: Settings, partitions: int = 2, **config: str) -> str:
     dotted = {key.replace("_", "."): value for key, value in config.items()}
     for made in admin.create_topics([NewTopic(name, partitions, 1, config=dotted)]).values():
         made.result(TIMEOUT_S)
-    for _ in range(200):  # a broker shows it a little later
+    for _ in range(int(TIMEOUT_S / 0.02)):  # a broker shows it a little later
         if name in admin.list_topics(timeout=TIMEOUT_S).topics:
             return name
         threading.Event().wait(0.02)

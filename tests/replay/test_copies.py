@@ -65,7 +65,7 @@ def test_the_open_end_of_the_source_belongs_to_nobody_yet(installation: Settings
     producer = TransactionalProducer(installation, "tests")
     producer.begin()
     producer.produce(source, b"not yet", b"k", [])
-    producer._producer.flush(10)
+    producer._producer.flush(60)
     assert replay(installation, Selection(source), target).copied == 3
     producer.commit()
     producer.discard()

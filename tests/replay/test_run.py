@@ -111,14 +111,14 @@ def test_a_topic_that_was_made_anew_is_another_one(installation: Settings, sourc
         assert report.copied == 10
         ids.add(report.id)
         admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers, "log_level": 0})
-        admin.delete_topics([name])[name].result(30)
+        admin.delete_topics([name])[name].result(60)
         wait_until_gone(admin, name)
     assert len(ids) == 2
 
 
 def wait_until_gone(admin: Any, name: str) -> None:
-    for _ in range(100):
-        if name not in admin.list_topics(timeout=10).topics:
+    for _ in range(1_200):
+        if name not in admin.list_topics(timeout=60).topics:
             return
         threading.Event().wait(0.05)
     raise AssertionError("the topic is still shown")
@@ -179,9 +179,9 @@ def test_a_second_run_ends_the_first_and_goes_on_from_it(
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert half.wait(30)
+    assert half.wait(60)
     second = replay(installation, Selection(source), target)
-    thread.join(30)
+    thread.join(60)
     assert second.copied_before > 0
     assert second.copied + second.copied_before == 200
     assert "another run" in str(failed[0])
@@ -228,7 +228,7 @@ def test_what_retention_deleted_meanwhile_is_not_passed_over(
         replay(installation, Selection(source), target, Options(rate=100.0), stop)
     admin = AdminClient({"bootstrap.servers": installation.bootstrap_servers, "log_level": 0})
     (deleted,) = admin.delete_records([TopicPartition(source, 0, 30)]).values()
-    deleted.result(30)
+    deleted.result(60)
     with pytest.raises(ReplayRefusedError, match="offset 10 was deleted before it was copied"):
         replay(installation, Selection(source), target)
     assert replay(installation, Selection(source), target, Options(id="rest")).copied == 20
@@ -306,7 +306,7 @@ def test_counting_changes_nothing(installation: Settings, source: str, target: s
 
 def topics(settings: Settings) -> set[str]:
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers, "log_level": 0})
-    return set(admin.list_topics(timeout=10).topics)
+    return set(admin.list_topics(timeout=60).topics)
 
 
 def test_a_target_that_is_missing(installation: Settings) -> None:

@@ -50,7 +50,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         never.wait(0.002)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("partitions", [2, 3])
 def test_killed_again_and_again_it_makes_one_copy(installation: Settings, partitions: int) -> None:
     source, target = make_topic(installation, 2), make_topic(installation, partitions)
@@ -74,7 +74,7 @@ def test_killed_again_and_again_it_makes_one_copy(installation: Settings, partit
     assert len(seen(installation, target)) == COUNT
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_a_run_that_hangs_and_wakes_up_beside_its_successor(installation: Settings) -> None:
     source, target = make_topic(installation, 2), make_topic(installation, 2)
     put(installation, source, numbered(COUNT))

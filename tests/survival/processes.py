@@ -16,7 +16,7 @@ from saec.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch")
-STOP_TIMEOUT_S = 20
+STOP_TIMEOUT_S = 60
 
 
 @dataclass

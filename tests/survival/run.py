@@ -109,7 +109,7 @@ def read_all(settings: Settings, topics: list[str]) -> list[tuple[str, bytes, in
             "enable.partition.eof": True,
         }
     )
-    listed = consumer.list_topics(timeout=30).topics
+    listed = consumer.list_topics(timeout=60).topics
     partitions = [
         TopicPartition(topic, partition, 0)
         for topic in topics

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
 from saec.kafka.acls import Rule, rules
 from saec.settings import Settings
 
-CALL_TIMEOUT_S = 30.0
+CALL_TIMEOUT_S = 60.0
 _RESOURCES = {
     "topic": ResourceType.TOPIC,
     "group": ResourceType.GROUP,

@@ -55,7 +55,7 @@ def process(module: str, settings: Settings, log: Path) -> Iterator["subprocess.
         yield started
     finally:
         started.terminate()
-        started.wait(30)
+        started.wait(60)
 
 
 def send(settings: Settings, topic: str, value: dict[str, Any], key: str) -> None:

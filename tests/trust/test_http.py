@@ -114,7 +114,7 @@ def asked(due_at: int, **more: Any) -> dict[str, Any]:
 
 def test_it_schedules_shows_and_cancels(endpoint: Endpoint) -> None:
     served, far = endpoint.served, asked(wall_ms() + HOUR_MS)
-    scheduled = served.post("/v1/requests", far, endpoint.schedule, prefer="wait=30")
+    scheduled = served.post("/v1/requests", far, endpoint.schedule, prefer="wait=60")
     assert (scheduled.status, scheduled.json["answer"]["status"]) == (201, "ACCEPTED")
     id_ = scheduled.json["request_id"]
     for key in (endpoint.read, endpoint.operate):
@@ -126,9 +126,9 @@ def test_it_schedules_shows_and_cancels(endpoint: Endpoint) -> None:
     for path in (f"/v1/requests/{id_}", f"/v1/requests/{uuid.uuid4()}"):
         assert served.get(path, endpoint.stranger).code == "unknown_request"
     path = f"/v1/requests/{id_}/cancel"
-    refused = served.post(path, key=endpoint.stranger, prefer="wait=30")
+    refused = served.post(path, key=endpoint.stranger, prefer="wait=60")
     assert (refused.status, refused.code) == (403, "other_requester")
-    cancelled = served.post(path, key=endpoint.schedule, prefer="wait=30")
+    cancelled = served.post(path, key=endpoint.schedule, prefer="wait=60")
     assert (cancelled.status, cancelled.json["answer"]["status"]) == (200, "CANCELLED")
     seen = served.get(f"/v1/requests/{id_}", endpoint.read).json
     assert (seen["state"], len(seen["cancels"])) == ("CANCELLED", 2)
@@ -139,7 +139,7 @@ def test_it_takes_many_at_once_and_shows_what_was_not_sent(endpoint: Endpoint) -
     lines = [asked(wall_ms(), id=id_) for id_ in ids[:2]] + [asked(wall_ms() + HOUR_MS, id=ids[2])]
     cancel = {"type": "saec.v1.CancelRequested", "id": ids[2]}
     body = "\n".join(map(json.dumps, [*lines, cancel])).encode()
-    jsonl = {"content_type": "application/jsonl", "prefer": "wait=30"}
+    jsonl = {"content_type": "application/jsonl", "prefer": "wait=60"}
     told = served.post("/v1/requests", body, endpoint.schedule, **jsonl)
     assert told.status == 200
     assert told.json["answers"] == {"ACCEPTED": 3, "CANCELLED": 1}
@@ -178,7 +178,7 @@ def test_without_the_right_to_publish_it_says_so_and_goes_on(
     with serve_tls(secured, reach("auditor", "http"), tmp_path / "endpoint.log") as served:
         for _ in range(3):
             body = asked(wall_ms() + HOUR_MS)
-            told = served.post("/v1/requests", body, endpoint.schedule, prefer="wait=30")
+            told = served.post("/v1/requests", body, endpoint.schedule, prefer="wait=60")
             assert (told.status, told.code) == (503, "kafka_unavailable")
         assert served.get("/v1/requests", endpoint.read).status == 200
 

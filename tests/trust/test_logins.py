@@ -26,7 +26,7 @@ from tests.trust.secured import Secured, environment
 from tests.trust.tokens import LIFETIME_S
 
 AsRole = Callable[..., Settings]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 60.0
 
 
 def by_function(
