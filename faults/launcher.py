@@ -30,13 +30,15 @@ class Steps:
     def __init__(self, name: str, path: str) -> None:
         self._lock = threading.Lock()
         self._base = threading.local()
-        self._clock_s = 0.0
+        self._clock_s, self._clock_until_s = 0.0, 0.0
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._line = self._socket.makefile("rw", buffering=1)
         self._ask(f"hello {name} {os.getpid()}")
-        now_s = time.time
-        time.time = lambda: now_s() + self._clock_s  # what the process takes for the time of day
+        now_s, now_ns = time.time, time.time_ns
+        # What the process takes for the time of day.
+        time.time = lambda: now_s() + self._off_s()
+        time.time_ns = lambda: now_ns() + int(self._off_s() * 1_000_000_000)
 
     def patch(self, name: str, target: str, *, inner: bool) -> None:
         """Wrap the function that is a step."""
@@ -75,7 +77,11 @@ class Steps:
         elif verb == "hang":
             time.sleep(float(value))
         elif verb == "clock":
-            self._clock_s += float(value)
+            seconds, lasts_s = map(float, value.split())
+            self._clock_s, self._clock_until_s = seconds, time.monotonic() + lasts_s
+
+    def _off_s(self) -> float:
+        return self._clock_s if time.monotonic() < self._clock_until_s else 0.0
 
 
 def find(target: str) -> tuple[Any, str, Any]:

@@ -38,6 +38,7 @@ _PROVOKED_S = 12.0
 _PROGRESS_S = 20.0
 _LONGEST_S = 300.0
 _CALL_TIMEOUT_S = 30.0
+_CLOCK_OFF_S = 8.0  # a worker whose clock is behind sends nothing meanwhile
 # Less than `workload.LARGE_BYTES`, and more than any other message.
 _TOO_LITTLE_BYTES = 3_000
 _ENOUGH_BYTES = 1_048_588
@@ -381,7 +382,8 @@ class Faults:
 
     def _step_the_clock(self, chance: random.Random) -> str:
         seconds = chance.choice((-86_400, -300, -2, 2, 300, 86_400))
-        return self._spring(chance, Trap(self._dispatch_step(chance), "before", f"clock {seconds}"))
+        command = f"clock {seconds} {_CLOCK_OFF_S}"
+        return self._spring(chance, Trap(self._dispatch_step(chance), "before", command))
 
     def _spring(self, chance: random.Random, trap: Trap) -> str:
         """Wait until somebody walks into a trap, and see to it that somebody does."""

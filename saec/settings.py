@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     transaction_timeout_s: PositiveInt = Field(
         10, ge=2, le=60, description="Kafka aborts a transaction left open for this long."
     )
+    clock_ahead_s: PositiveInt = Field(
+        60,
+        description="How far ahead of a worker's own clock PostgreSQL's may be, in seconds: beyond "
+        "it the worker sends nothing until they agree.",
+    )
     status_sent: bool = Field(
         False, description="Also answer SENT, once a slice, with the messages themselves."
     )

@@ -30,6 +30,7 @@ HALTS = {"ContradictionError", "HaltError"}
 FAILS = {
     "BeatError",
     "BrokerUnavailableError",
+    "ClockAheadError",
     "EndLostError",
     "GapError",
     "InDoubtError",

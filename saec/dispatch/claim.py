@@ -6,12 +6,13 @@ applied are exactly those committed, and a batch number is never given twice.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from saec.contracts.events import Channel, Lane
 from saec.dispatch.batch import Claim, Finished
 from saec.dispatch.errors import HaltError
+from saec.dispatch.skew import Skew
 from saec.errors import StoreChangedError
 from saec.store import pending, shards
 from saec.store.engine import BRIEF, Connection, Engine, transaction
@@ -25,35 +26,46 @@ _SOON_MS = 250
 _WENT_BACK = "slices of a committed batch are missing: the database went back in time"
 
 
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """What is looked at before anything is chosen: whether the database went back; its clock."""
+
+    ground: GroundWatch
+    skew: Skew
+
+
 def claim_due(
     engine: Engine,
     me: str,
     owned: Mapping[int, Owned],
     finished: Collection[Finished],
     batch_messages: int,
-    watch: GroundWatch | None = None,
+    watches: Watches | None = None,
     choice: Choice = EVERYTHING,
 ) -> tuple[Claim | None, dict[int, Owned]]:
     """Apply `finished` and claim the next due slices of the shards `owned`.
 
     At most about `batch_messages`, and of nothing but `choice`. Of campaigns fewer, when
     transactional messages are due or about to be: they would have to wait for the campaign's part.
-    Returns the claim, None when nothing is due, and the shards as they stand afterwards.
+    Returns the claim, None when nothing is due or the database's clock may not be acted upon, and
+    the shards as they stand afterwards.
 
     Raises:
         ShardsLostError, UnexpectedBatchError: a shard is not as I know it.
-        StoreChangedError: the database is behind what `watch` saw of it.
+        StoreChangedError: the database is behind what was seen of it.
         HaltError: the database lacks slices that were dispatched.
         StoreUnavailableError, StoreConflictError: unknown whether it was done.
     """
     with transaction(engine, bounds=BRIEF) as connection:
         shards.lock_mine(connection, me, owned)
-        if watch is not None:
-            watch.compare(connection)
+        if watches is not None:
+            watches.ground.compare(connection)
         # Before what is deleted stands in the way.
         due_ms = pending.next_due_ms(connection, owned, choice)
         now_owned = {**owned, **settle(connection, owned, finished)}
-        chosen = _choose(connection, owned, due_ms, batch_messages, choice)
+        now_ms, chosen = shards.now_ms(connection), list[Run]()
+        if watches is None or watches.skew.tolerates(now_ms):
+            chosen = _choose(connection, owned, due_ms, batch_messages, choice, now_ms=now_ms)
         claim = _claim(connection, now_owned, chosen) if chosen else None
     return claim, now_owned
 
@@ -172,10 +184,11 @@ def _choose(
     due_ms: Mapping[int, int],
     batch_messages: int,
     choice: Choice,
+    *,
+    now_ms: int,
 ) -> list[Run]:
     """The next due slices, transactional ones first, up to a batch; `due_ms` by lane."""
-    now_ms, left = shards.now_ms(connection), choice
-    chosen: list[Run] = []
+    left, chosen = choice, list[Run]()
     for lane in Lane:
         if due_ms.get(lane.rank, now_ms + 1) > now_ms:
             continue  # choosing costs more than that look

@@ -13,13 +13,14 @@ import structlog
 from saec.clock import Clock
 from saec.dispatch.ahead import Ahead, Prepared
 from saec.dispatch.batch import Finished
-from saec.dispatch.claim import claim_due, confirm, give_up, settle
+from saec.dispatch.claim import Watches, claim_due, confirm, give_up, settle
 from saec.dispatch.compose import compose
 from saec.dispatch.emit import emit
 from saec.dispatch.errors import HaltError
 from saec.dispatch.pace import Pace
 from saec.dispatch.read import read_claimed
 from saec.dispatch.refusals import Refusals
+from saec.dispatch.skew import Skew
 from saec.dispatch.suspended import Suspended
 from saec.dispatch.takeover import Takeover
 from saec.errors import ConfigurationError
@@ -85,6 +86,7 @@ class Worker:
         self._suspended = Suspended(engine, clock)
         ledger = Ledger(settings, clock)
         self._refusals = Refusals(settings, clock)
+        self._skew = Skew(clock, settings.clock_ahead_s)
         self._takeover = Takeover(settings, engine, ledger, clock, self._stop)
         self._membership = Membership(settings, self._on_revoked, self._on_lost)
 
@@ -101,7 +103,7 @@ class Worker:
     @property
     def waits(self) -> str | None:
         """What this worker waits for, for a health check; or None. From any thread."""
-        return self._outage.waits or self._suspended.awaits
+        return self._skew.waits or self._outage.waits or self._suspended.awaits
 
     @property
     def trouble(self) -> str | None:
@@ -145,10 +147,12 @@ class Worker:
             belief = self._believe()
             self._take_over(belief)
             if not belief.owned:
+                self._skew.forget()
                 return self._probe_s
             pause_s = self._until_due_s(belief)
             if pause_s == 0:
                 self._round(belief)
+            self._skew.tell()
         except MembershipError:
             raise
         except ConfigurationError:  # trying again would not help
@@ -161,7 +165,7 @@ class Worker:
             raise
         self._failures = 0
         self._outage.over(_QUIET_S)
-        return pause_s
+        return max(pause_s, self._skew.pause_s)
 
     def _round(self, belief: _Belief) -> None:
         """Emit the batch that is ready; while it is in Kafka, apply the last and prepare the next.
@@ -173,7 +177,8 @@ class Worker:
         belief.owned |= ready.owned  # what was taken over meanwhile stays
         self._claimed_at_s = self._now_s()
         if ready.claim is None or ready.snapshot is None:
-            self._refusals.took(ready.choice, 0)
+            if self._skew.waits is None:
+                self._refusals.took(ready.choice, 0)
             return
         # Else nothing more is due yet, or it has what was refused once more.
         if ready.claim.messages > self._pace.messages // 2 and not self._refusals.searching:
@@ -202,10 +207,13 @@ class Worker:
     ) -> Prepared:
         """Apply what is finished and claim, read."""
         most, beside = self._pace.messages, replace(choice, beside_messages=self._pace.beside)
-        claim, owned = claim_due(self._engine, me, owned, finished, most, watch, beside)
+        watches = Watches(watch, self._skew)
+        claim, owned = claim_due(self._engine, me, owned, finished, most, watches, beside)
         if claim is None:
             return Prepared(owned, choice)
-        return Prepared(owned, choice, claim, read_claimed(self._engine, me, owned, claim))
+        snapshot = read_claimed(self._engine, me, owned, claim)
+        self._skew.check(snapshot.now_ms)  # it decides what has expired
+        return Prepared(owned, choice, claim, snapshot)
 
     def _until_due_s(self, belief: _Belief) -> float:
         """How long to wait before the next claim: 0 when something is due or to be applied."""

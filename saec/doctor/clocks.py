@@ -19,9 +19,11 @@ def local(patient: Patient) -> list[Finding]:
     ahead_ms = max(before_ms - stored_ms, 0) or min(after_ms - stored_ms, 0)
     name, bad = "local_clock", []
     if abs(ahead_ms) > _BOUND_MS:
+        waits = -ahead_ms > patient.settings.clock_ahead_s * 1_000
         found = f"{_away(ahead_ms)} PostgreSQL's"
+        found += ", so a worker with this clock sends nothing" if waits else ""
         advice = f"{_SYNCHRONISE} PostgreSQL's decides what is due."
-        bad.append(warning(name, found, advice))
+        bad.append((error if waits else warning)(name, found, advice))
     return or_fine(name, bad, f"within {_BOUND_MS} ms of PostgreSQL's")
 
 

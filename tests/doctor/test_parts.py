@@ -156,11 +156,21 @@ def test_standbys_that_no_commit_waits_for_are_a_warning() -> None:
     assert (finding.level, "standbys: 2" in finding.found) == ("warning", True)
 
 
-@pytest.mark.parametrize(("off_ms", "says"), [(-3_000, "behind"), (3_000, "ahead of")])
-def test_a_local_clock_that_is_off(installation: Settings, off_ms: int, says: str) -> None:
+@pytest.mark.parametrize(
+    ("off_ms", "level", "says"),
+    [
+        (-3_000, "warning", "behind"),
+        (3_000, "warning", "ahead of"),
+        (-90_000, "error", "behind PostgreSQL's, so a worker with this clock sends nothing"),
+        (90_000, "warning", "ahead of"),
+    ],
+)
+def test_a_local_clock_that_is_off(
+    installation: Settings, off_ms: int, level: str, says: str
+) -> None:
     said = examine(installation, lambda: wall_ms() + off_ms, wait_s=0)
     (finding,) = [f for f in said.findings if f.check == "local_clock"]
-    assert (finding.level, says in finding.found) == ("warning", True)
+    assert (finding.level, says in finding.found) == (level, True)
 
 
 @pytest.mark.parametrize(("ahead_s", "level"), [(30, "warning"), (90, "error")])
