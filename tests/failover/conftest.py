@@ -46,11 +46,17 @@ def make_pooler(room: Path) -> Iterator[Callable[..., Pooler]]:
 
 
 @pytest.fixture
-def installed(pair: Pair, stack: Stack) -> Iterator[Settings]:
-    """An installation on the pair, by its address."""
+def make_installed(pair: Pair, stack: Stack) -> Iterator[Callable[..., Settings]]:
+    """Makes installations on the pair, by its address: `make_installed(shards=1)`."""
     installations = Installations(Stack(stack.bootstrap_servers, pair.url(), "a pair"))
-    with installations.make(shards=4, partitions=2) as settings:
-        yield settings
+    with ExitStack() as made:
+        yield lambda **settings: made.enter_context(installations.make(**settings))
+
+
+@pytest.fixture
+def installed(make_installed: Callable[..., Settings]) -> Settings:
+    """An installation on the pair, by its address."""
+    return make_installed(shards=4, partitions=2)
 
 
 def database_of(settings: Settings) -> str:

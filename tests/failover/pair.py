@@ -151,7 +151,11 @@ class Pair:
         self.standby.start()
 
     def part(self) -> None:
-        """From now on the standby hears no more: what is committed next is lost by `fail_over`."""
+        """From now on the standby hears no more: what is committed next is lost by `fail_over`.
+
+        What was committed before, it has.
+        """
+        self.catch_up()
         self.standby.sql("ALTER SYSTEM SET primary_conninfo = ''")
         self.standby.sql("SELECT pg_reload_conf()")
         while self.standby.sql("SELECT count(*) FROM pg_stat_wal_receiver")[0][0]:

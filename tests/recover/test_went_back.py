@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -51,6 +52,14 @@ def take(loop: IngestLoop, records: int) -> None:
 
 def refused(loop: IngestLoop) -> str:
     """Take the next record, which ends the loop; why."""
+    store = loop._taker.store
+
+    def stored(*args: Any) -> Any:
+        answers = store(*args)
+        loop.stop()  # it was not refused
+        return answers
+
+    loop._taker.store = stored  # type: ignore[method-assign]
     with pytest.raises(ConfigurationError, match=r"went back in time.*run `saec recover`") as why:
         loop.run()
     return str(why.value)
