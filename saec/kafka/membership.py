@@ -16,6 +16,8 @@ from saec.settings import Settings
 
 Shards = frozenset[int]
 
+SESSION_MS = 6_000
+"""After how long without a sign of a worker its shards go to others."""
 _MISSING_BOUND_S = 30.0
 _ASK_TIMEOUT_S = 10.0
 
@@ -48,7 +50,7 @@ class Membership:
             settings,
             settings.group_id("dispatch"),
             **{
-                "session.timeout.ms": 6000,
+                "session.timeout.ms": SESSION_MS,
                 "heartbeat.interval.ms": 500,
                 "partition.assignment.strategy": "range",
                 "group.protocol": "classic",
