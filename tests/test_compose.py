@@ -65,6 +65,13 @@ def test_the_endpoint_is_reached_where_it_listens() -> None:
     assert http["environment"].items() >= SERVICES["requests"]["environment"].items()
 
 
+def test_who_creates_the_topics_of_requesters_knows_them_and_so_does_who_forwards() -> None:
+    for name in ("init", "requesters"):
+        assert SERVICES[name]["environment"]["SAEC_REQUESTERS"] == "${SAEC_REQUESTERS:-}"
+    # It ends where there are none, so nobody starts it unasked.
+    assert SERVICES["requesters"]["profiles"] == ["requesters"]
+
+
 def test_data_survives_its_container() -> None:
     mounted = {
         volume.partition(":")[0]
@@ -89,7 +96,7 @@ def test_the_init_command_prepares_an_installation(installation: Settings) -> No
 def test_a_process_gets_healthy_and_stops_when_told(
     service: str, make_installation: Callable[..., Settings]
 ) -> None:
-    installation = make_installation(http_port=free_port(EVERYWHERE, 0))
+    installation = make_installation(http_port=free_port(EVERYWHERE, 0), requesters="billing")
     check = OURS[service]["healthcheck"]["test"]
     assert check[0] == "CMD"
     assert run(check[1:], installation).returncode == 1
@@ -141,4 +148,5 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "SAEC_DATABASE_URL": settings.database_url,
         "SAEC_TOPIC_PREFIX": settings.topic_prefix,
         "SAEC_SHARDS": str(settings.shards),
+        "SAEC_REQUESTERS": settings.requesters,
     }

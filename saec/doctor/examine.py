@@ -34,6 +34,7 @@ KAFKA: dict[str, Check] = {
     "retention": topics.retention,
     "requests_lag": progress.requests_lag,
     "customers_lag": progress.customers_lag,
+    "requesters_lag": progress.requesters_lag,
     "hanging_transactions": progress.hanging_transactions,
 }
 STORE: dict[str, Check] = {

@@ -50,8 +50,10 @@ class Patient:
 
     @cached_property
     def groups(self) -> dict[str, GroupState]:
-        """The groups of the three kinds of process, by role."""
-        return {role: self.survey.group(role) for role in ("requests", "customers", "dispatch")}
+        """The groups of the kinds of process that read Kafka, by role."""
+        roles = ["requests", "customers", "dispatch"]
+        roles += ["requesters"] if self.settings.requesters else []
+        return {role: self.survey.group(role) for role in roles}
 
     @cached_property
     def stored(self) -> Stored:

@@ -23,6 +23,13 @@ def customers_lag(patient: Patient) -> list[Finding]:
     return _lag(patient, "customers", patient.settings.topics.customers)
 
 
+def requesters_lag(patient: Patient) -> list[Finding]:
+    """Requests and cancels in topics of requesters that were not forwarded yet."""
+    topics = patient.settings.requester_topics
+    found = [one for topic in topics for one in _lag(patient, "requesters", topic)]
+    return found or or_fine("requesters_lag", [], "no requester has a topic of its own")
+
+
 def _lag(patient: Patient, role: str, topic: str) -> list[Finding]:
     name = f"{role}_lag"
     if topic not in patient.survey.topics:

@@ -14,7 +14,7 @@ from saec.embedded import Addresses, EmbeddedStack
 from saec.http.address import url_here
 from saec.settings import Settings, variable
 from saec.supervise import endpoint
-from saec.supervise.supervisor import MODULES, Supervisor, Tell, checkout
+from saec.supervise.supervisor import FORWARDER, MODULES, Supervisor, Tell, checkout
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def running(
         here = settings.model_copy(update=addresses)
         installation.init(here)
         variables = {**environment, **{variable(k): str(v) for k, v in addresses.items()}}
-        modules = _modules(tell)
+        modules = _modules(here, tell)
         processes = Supervisor(variables, data_dir / "logs", SystemClock(), tell, modules)
         stack.callback(processes.stop)
         processes.start()
@@ -57,9 +57,10 @@ def _addresses(settings: Settings, parts: Addresses) -> dict[str, str | int]:
     }
 
 
-def _modules(tell: Tell) -> list[str]:
-    """Those that can run."""
+def _modules(settings: Settings, tell: Tell) -> list[str]:
+    """Those that can run and have something to do."""
+    wanted = [*MODULES, *([FORWARDER] if settings.requesters else [])]
     if endpoint.is_installed():
-        return [*MODULES]
+        return wanted
     tell(endpoint.IS_MISSING)
-    return [module for module in MODULES if module != endpoint.MODULE]
+    return [module for module in wanted if module != endpoint.MODULE]

@@ -1,4 +1,4 @@
-"""Starts SAEC's four processes, starts again what ended, stops all.
+"""Starts SAEC's processes, starts again what ended, stops all.
 
 Owns the children and their log files. Invariant: a child that keeps ending is started again after
 ever longer pauses, and never twice at once.
@@ -16,6 +16,7 @@ from saec.clock import Clock
 from saec.errors import ConfigurationError
 
 MODULES = ("consumers.requests", "consumers.customers", "producers.dispatch", "producers.http")
+FORWARDER = "consumers.requesters"  # beside them, where requesters have topics of their own
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 STABLE_AFTER_S = 30.0
 STOP_TIMEOUT_S = 20.0

@@ -8,7 +8,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from saec.cli.instants import wall_ms
 from saec.doctor import progress
+from saec.doctor.examine import examine
 from saec.settings import Settings
 from saec.store.engine import transaction
 from saec.store.positions import save_positions
@@ -69,6 +71,32 @@ def test_a_topic_that_nobody_reads(installed: Installed, look: Look, role: str) 
     with member(settings, role, topic):
         (finding,) = look(check)
         assert (finding.level, finding.found) == ("ok", f"3 records of {topic} wait")
+
+
+def test_topics_of_requesters_from_which_nobody_forwards(
+    make_installation: Callable[..., Settings],
+) -> None:
+    settings = make_installation(requesters="billing,crm")
+    topics = list(settings.requester_topics)
+
+    def look() -> list[tuple[str, str]]:
+        said = examine(settings, wall_ms, wait_s=0)
+        return [(f.level.value, f.found) for f in said.findings if f.check == "requesters_lag"]
+
+    publish(settings, topics[1], 3)
+    assert look() == [
+        ("warning", f"nobody reads {topics[0]}, partitions 0, 1; 0 records wait"),
+        ("error", f"nobody reads {topics[1]}, partitions 0, 1; 3 records wait"),
+    ]
+    with member(settings, "requesters", topics[1]):
+        assert look()[1] == ("ok", f"3 records of {topics[1]} wait")
+
+
+def test_without_topics_of_requesters_nothing_has_to_be_forwarded(
+    installed: Installed, look: Look
+) -> None:
+    (finding,) = look("requesters_lag")
+    assert (finding.level, finding.found) == ("ok", "no requester has a topic of its own")
 
 
 def test_a_long_lag(installed: Installed, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:

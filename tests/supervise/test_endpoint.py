@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from saec.settings import Settings
 from saec.supervise import endpoint, machine
 from saec.supervise.endpoint import IS_MISSING, free_port
 from saec.supervise.supervisor import MODULES
@@ -30,11 +31,17 @@ def test_where_nobody_can_listen_the_endpoint_is_to_say_so() -> None:
 
 def test_without_its_packages_the_others_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    assert machine._modules(told.append) == [*MODULES]
+    settings = Settings()
+    assert machine._modules(settings, told.append) == [*MODULES]
     assert told == []
     monkeypatch.setattr(endpoint, "_NEEDS", ("fastapi", "not_there"))
-    assert machine._modules(told.append) == [m for m in MODULES if m != "producers.http"]
+    assert machine._modules(settings, told.append) == [m for m in MODULES if m != "producers.http"]
     assert told == [IS_MISSING]
+
+
+def test_the_forwarder_runs_where_requesters_have_topics_of_their_own() -> None:
+    settings = Settings(requesters="billing,crm")
+    assert machine._modules(settings, print) == [*MODULES, "consumers.requesters"]
 
 
 def test_the_commands_work_without_its_packages() -> None:
