@@ -198,6 +198,17 @@ def test_a_batch_is_taken_in_its_order(ingest: Ingest) -> None:
     assert ingest.answer(*batch) == answers
 
 
+def test_a_second_copy_behind_a_cancel_that_was_read_first_is_a_new_request(
+    ingest: Ingest,
+) -> None:
+    first = ingest.record(schedule())
+    stop = ingest.record(cancel(), partition=1, appended_at_ms=APPENDED_MS + 1)
+    second = ingest.record(schedule(), partition=2, appended_at_ms=APPENDED_MS + 2)
+    told = [only(ingest.answer(record)).status for record in (stop, second, first)]
+    assert told == [Status.UNKNOWN_REQUEST, Status.ACCEPTED, Status.DUPLICATE]
+    assert ingest.pending_slices() != []
+
+
 def test_push_counts_as_one_recipient(make_ingest: Callable[..., Ingest]) -> None:
     ingest = make_ingest(slice_recipients=10)
     ingest.take(ingest.record(schedule(channels=["SMS", "PUSH"], **THREE)))
