@@ -37,7 +37,7 @@ from saec.http.endpoint import Endpoint
 from saec.http.problems import Code
 from saec.http.shapes import text_of
 from saec.settings import Settings
-from tests.http.endpoint import Served, answering
+from tests.http.endpoint import CALL_TIMEOUT_S, Served, answering
 
 EXAMPLES = int(os.environ.get("SAEC_TEST_EXAMPLES", "40"))
 DUE_MS = 1_800_000_000_000
@@ -124,14 +124,15 @@ def asked_with(document: Document, prefer: str) -> Document:
 
 def api(document: Document, mode: GenerationMode, **more: Any) -> Any:
     generation = {"mode": mode.value, "max-examples": EXAMPLES, "deterministic": True}
-    config = schemathesis.Config.from_dict({"generation": generation} | more)
+    chosen = {"generation": generation, "request-timeout": CALL_TIMEOUT_S}
+    config = schemathesis.Config.from_dict(chosen | more)
     return schemathesis.openapi.from_dict(document, config=config)
 
 
 ALLOWED = api(asked_with(with_what_no_schema_can_say(), "respond-async"), GenerationMode.POSITIVE)
 FORBIDDEN = api(without_lines(), GenerationMode.NEGATIVE)
 WAITED = api(
-    asked_with(with_what_no_schema_can_say(), "wait=10"),
+    asked_with(with_what_no_schema_can_say(), "wait=60"),
     GenerationMode.POSITIVE,
     phases={"coverage": {"enabled": False}},
 )
@@ -165,7 +166,7 @@ def call(case: Case, served: Served, **options: Any) -> None:
 
 def test_what_was_scheduled_is_found_and_cancelled_by_the_links(served: Served) -> None:
     """Only the links tell the ids. At the end of them are requests that are stored."""
-    document = asked_with(with_what_no_schema_can_say(), "wait=10")
+    document = asked_with(with_what_no_schema_can_say(), "wait=60")
     for media_type in JSON_LINES:
         del document["paths"]["/v1/requests"]["post"]["requestBody"]["content"][media_type]
     for name in ("RequestToCustomers", "RequestToEveryone"):
