@@ -189,6 +189,11 @@ class Settings(BaseSettings):
         return {f"{self.topics.requests}.{name}": name for name in names}
 
     @property
+    def all_topics(self) -> tuple[str, ...]:
+        """Every topic of this installation, with those of its requesters."""
+        return (*self.topics.all, *self.requester_topics)
+
+    @property
     def most_copied_bytes(self) -> int:
         """Largest key, value and headers of a record that saec.rejected holds a copy of."""
         return 2 * self.max_request_bytes

@@ -129,7 +129,7 @@ def ledger(patient: Patient) -> list[Finding]:
 def hanging_transactions(patient: Patient) -> list[Finding]:
     """Transactions that are open for longer than they may be stop all who read committed."""
     name, there = "hanging_transactions", patient.survey.topics
-    topics = [topic for topic in patient.settings.topics.all if topic in there]
+    topics = [topic for topic in patient.settings.all_topics if topic in there]
     first = patient.survey.ends(topics)
     until_s = patient.clock.monotonic_s() + patient.wait_s
     hanging = _unsettled(first, first)

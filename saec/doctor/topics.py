@@ -14,7 +14,7 @@ _ALTER = "Alter the topic: `kafka-configs.sh --alter --entity-type topics --enti
 def presence(patient: Patient) -> list[Finding]:
     """Every topic is there, and the ledger has a partition a shard."""
     name, there = "topics", patient.survey.topics
-    missing = [topic for topic in patient.settings.topics.all if topic not in there]
+    missing = [topic for topic in patient.settings.all_topics if topic not in there]
     bad = []
     if missing:
         bad.append(error(name, f"missing: {some(missing)}", "Run `saec init`."))
@@ -29,7 +29,7 @@ def presence(patient: Patient) -> list[Finding]:
                 "SAEC_DATABASE_URL to match. Never add partitions to the ledger.",
             )
         )
-    return or_fine(name, bad, f"all {len(patient.settings.topics.all)} are there")
+    return or_fine(name, bad, f"all {len(patient.settings.all_topics)} are there")
 
 
 def append_time(patient: Patient) -> list[Finding]:

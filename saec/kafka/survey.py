@@ -108,7 +108,7 @@ class Survey:
     def topics(self) -> dict[str, TopicState]:
         """The topics of the installation, and Kafka's own, that exist: name -> state."""
         listed = self._cluster.topics
-        wanted = (*self._settings.topics.all, *self._settings.requester_topics, *INTERNAL_TOPICS)
+        wanted = (*self._settings.all_topics, *INTERNAL_TOPICS)
         names = [name for name in wanted if name in listed]
         ours = [name for name in names if name not in INTERNAL_TOPICS]
         states = self._configs(ours)

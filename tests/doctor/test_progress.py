@@ -92,6 +92,25 @@ def test_topics_of_requesters_from_which_nobody_forwards(
         assert look()[1] == ("ok", f"3 records of {topics[1]} wait")
 
 
+def test_a_transaction_that_stays_open_and_a_topic_that_is_missing_of_requesters(
+    make_installation: Callable[..., Settings],
+) -> None:
+    settings = make_installation(requesters="billing")
+    (topic,) = settings.requester_topics
+
+    def look(check: str, settings: Settings = settings) -> list[tuple[str, str]]:
+        said = examine(settings, wall_ms, wait_s=0)
+        return [(f.level.value, f.found) for f in said.findings if f.check == check]
+
+    with open_transaction(settings, topic):
+        assert look("hanging_transactions") == [
+            ("error", f"open for more than 0 s: {topic} partition 1")
+        ]
+    more = settings.model_copy(update={"requesters": "billing,crm"})
+    assert look("topics") == [("ok", "all 11 are there")]
+    assert look("topics", more) == [("error", f"missing: {settings.topics.requests}.crm")]
+
+
 def test_without_topics_of_requesters_nothing_has_to_be_forwarded(
     installed: Installed, look: Look
 ) -> None:
@@ -173,10 +192,9 @@ def test_a_ledger_that_was_replaced(installed: Installed, look: Look) -> None:
     assert (finding.level, "in shards 2" in finding.found) == ("error", True)
 
 
-@pytest.mark.parametrize("topic", ["ledger", "dispatch.sms", "requests"])
-def test_a_transaction_that_stays_open(installed: Installed, look: Look, topic: str) -> None:
-    settings = installed.settings
-    name = f"{settings.topic_prefix}{topic}"
+@contextmanager
+def open_transaction(settings: Settings, topic: str) -> Iterator[None]:
+    """A transaction that is open meanwhile, with a record in partition 1 of a topic."""
     producer = Producer(
         {
             "bootstrap.servers": settings.bootstrap_servers,
@@ -185,11 +203,19 @@ def test_a_transaction_that_stays_open(installed: Installed, look: Look, topic: 
     )
     producer.init_transactions(TIMEOUT_S)
     producer.begin_transaction()
-    producer.produce(name, b"x", partition=1)
+    producer.produce(topic, b"x", partition=1)
     producer.flush(TIMEOUT_S)
-    (finding,) = look("hanging_transactions")
-    assert (finding.level, f"{name} partition 1" in finding.found) == ("error", True)
+    yield
     producer.abort_transaction(TIMEOUT_S)
+
+
+@pytest.mark.parametrize("topic", ["ledger", "dispatch.sms", "requests"])
+def test_a_transaction_that_stays_open(installed: Installed, look: Look, topic: str) -> None:
+    settings = installed.settings
+    name = f"{settings.topic_prefix}{topic}"
+    with open_transaction(settings, name):
+        (finding,) = look("hanging_transactions")
+        assert (finding.level, f"{name} partition 1" in finding.found) == ("error", True)
     assert [f.level for f in look("hanging_transactions")] == ["ok"]
 
 
