@@ -164,7 +164,7 @@ def _claims_anywhere() -> None:
 
 def _early_cancels_forgotten() -> None:
     """A request does not look for cancels that were read before it."""
-    _put(store_cancels, "hold_unknown", lambda _connection: {})
+    _put(store_cancels, "hold_unknown", lambda _connection, _ids: {})
 
 
 def _late_twice() -> None:

@@ -168,7 +168,7 @@ class Apart:
         if consumer.step == _HAS_READ:
             if self._inserting(state):
                 return  # the unique key waits for the other transaction
-            if state.request:
+            if state.request and "stored-looks-again" not in self._mutations:
                 known = consumer._replace(step=_STORED)
                 yield (who % 2, "insert_requests", "stored already"), _with(state, who, known)
             else:
@@ -248,6 +248,8 @@ class Apart:
         """What a transaction leaves behind."""
         held = one.held
         if one.who // 2 == _REQUESTS:
+            if state.request:
+                return state if held.found < 0 else state._replace(wrong="decided a second time")
             if held.found < 0:
                 return state._replace(request=_PENDING)
             wrong = "" if self._scope.after[held.found] else "stopped by a cancel of before"

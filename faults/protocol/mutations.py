@@ -35,9 +35,10 @@ FAILOVER = SourcesScope("failover", ((1,), (-1,)), faults=1, loses=2)
 FAILOVER_ONE = FAILOVER._replace(name="failover, one partition", partitions=((1, -1),))
 PUT_BACK = SourcesScope("tables put back", ((1,), (-1,)), faults=1, restore=True)
 HANGS = SourcesScope("tables put back, one hangs", ((1, -1),), faults=2, restore=True, zombies=True)
-# A request in one partition, cancels in another; the first of two was appended before it.
+# A request in one partition, cancels in another, appended after it unless it is said otherwise.
 APART = ApartScope("a cancel apart", (True,), faults=3)
 APART_TWO = ApartScope("two cancels apart", (False, True), faults=2)
+APART_BOTH = ApartScope("two cancels apart, both later", (True, True), faults=2)
 # Batches of one worker, on a broker that loses the ends of transactions.
 LOST_ENDS = LostEndsScope("lost ends", batches=4, faults=5)
 SCOPES: tuple[AnyScope, ...] = (
@@ -56,6 +57,7 @@ SCOPES: tuple[AnyScope, ...] = (
     HANGS,
     APART,
     APART_TWO,
+    APART_BOTH,
     LOST_ENDS,
 )
 
@@ -68,6 +70,7 @@ _OVERLAP = Scope("overlapped, no cancel", (0, 0, 0), (), faults=0, batch=1, over
 _OVERLAP_TWO = Scope("overlapped, two shards, no cancel", (0, 1, 0, 1), (), faults=1, overlap=True)
 _APART = APART._replace(faults=0)
 _LOST_ENDS = LostEndsScope("lost ends, two batches", batches=2, faults=2)
+_APART_BOTH = APART_BOTH._replace(faults=1)
 _BEFORE = ApartScope("a cancel of before", (False,), faults=0)
 
 
@@ -144,6 +147,11 @@ MUTATIONS = (
     Mutation("cancel-of-before", "a cancel appended before its request stops it", _BEFORE),
     Mutation(
         "late-unmarked", "a request stopped as it is stored, and its cancel left unknown", _APART
+    ),
+    Mutation(
+        "stored-looks-again",
+        "a request that is stored already and read again looks for cancels once more",
+        _APART_BOTH,
     ),
 )
 

@@ -225,7 +225,7 @@ class RequestIntake:
         known = requests.insert_requests(connection, [_row(one) for one in first.values()])
         new = [one for one in first.values() if one.event.id not in known]
         requests.insert_slices(connection, (row for one in new for row in one.slices))
-        late = cancels.hold_unknown(connection) if new else {}
+        late = cancels.hold_unknown(connection, [one.event.id for one in new]) if new else {}
         if late:
             cancels.stop_slices(connection, late)
         accepted = {id(one) for one in new}

@@ -71,7 +71,9 @@ _LOOKING = "SELECT pg_advisory_xact_lock{shared}(1396786499, 1)"
 
 # `arriving` is what `requests.insert_requests` staged in this transaction; what it stored of it
 # has the same source. Between partitions append times tell what came first, and when they are the
-# same the cancel holds. Positions below 0 are those of an earlier topic.
+# same the cancel holds. Positions below 0 are those of an earlier topic. Only what this transaction
+# stored looks: of a request that was stored before, one cancel may have decided and another one
+# still be unknown, and a second decision is refused each time.
 _HOLD = f"""
     UPDATE cancels SET status = 'CANCELLED', decides = true, late = true,
         recipients_stopped = held.recipients, messages_stopped = held.messages
@@ -80,7 +82,8 @@ _HOLD = f"""
         FROM arriving a
         CROSS JOIN LATERAL (
             SELECT source_partition, source_offset, request_id FROM cancels
-            WHERE request_id = a.request_id AND status = 'UNKNOWN_REQUEST'
+            WHERE request_id = a.request_id AND a.request_id = ANY(%(ids)s::uuid[])
+              AND status = 'UNKNOWN_REQUEST'
               AND requester = a.requester
               AND source_partition <> a.source_partition AND source_partition >= 0
               AND appended_at_ms >= a.accepted_at_ms
@@ -112,13 +115,13 @@ def lock_unknown(connection: Connection) -> None:
     count(connection, _LOOKING.format(shared=""))
 
 
-def hold_unknown(connection: Connection) -> dict[UUID, CancelRow]:
-    """Let cancels read before them hold against the requests that this transaction stored.
+def hold_unknown(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, CancelRow]:
+    """Let cancels read before them hold against `ids`, the requests that this transaction stored.
 
     Each such cancel stops all of its request. The caller deletes the slices.
     """
     count(connection, _LOOKING.format(shared="_shared"))
-    return _by_request(rows(connection, _HOLD))
+    return _by_request(rows(connection, _HOLD, ids=[str(request_id) for request_id in ids]))
 
 
 def read_late(connection: Connection, ids: Iterable[UUID]) -> dict[UUID, CancelRow]:

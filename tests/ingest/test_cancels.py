@@ -152,6 +152,25 @@ def test_the_oldest_of_several_is_the_one_that_stops_it(ingest: Ingest) -> None:
     assert ingest.sql(unknown) == [(4,)]
 
 
+def test_a_request_that_one_of_several_stopped_may_come_again_beside_a_new_one(
+    ingest: Ingest,
+) -> None:
+    """The others are unknown for ever: none of them decides a second time."""
+    stops = [
+        ingest.record(cancel(), partition=number, appended_at_ms=APPENDED_MS + number)
+        for number in (1, 2)
+    ]
+    ingest.take(*stops)
+    request = ingest.record(schedule())
+    said = ingest.take(request)
+    other = ingest.record(schedule(OTHER_ID))
+    assert ingest.take(request, other)[: len(said)] == said
+    assert ingest.sql("SELECT status FROM cancels ORDER BY source_partition") == [
+        ("CANCELLED",),
+        ("UNKNOWN_REQUEST",),
+    ]
+
+
 def test_a_request_that_is_not_stored_is_stopped_by_none(ingest: Ingest) -> None:
     """A cancel holds against what its id stands for, not against what was refused under it."""
     ingest.take(ingest.record(cancel(), partition=1))

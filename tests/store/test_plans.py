@@ -214,7 +214,8 @@ def arrive(connection: Connection) -> Act:
 def hold(connection: Connection) -> Act:
     """Cancels of half of the requests were read before them."""
     arrive(connection)()
-    return partial(cancels.hold_unknown, connection)
+    new = range(ROWS + 1, ROWS + INGESTED // 2)
+    return partial(cancels.hold_unknown, connection, map(request_id, new))
 
 
 def register(connection: Connection) -> Act:
