@@ -248,15 +248,7 @@ class Apart:
         """What a transaction leaves behind."""
         held = one.held
         if one.who // 2 == _REQUESTS:
-            if state.request:
-                return state if held.found < 0 else state._replace(wrong="decided a second time")
-            if held.found < 0:
-                return state._replace(request=_PENDING)
-            wrong = "" if self._scope.after[held.found] else "stopped by a cancel of before"
-            state = state._replace(request=_STOPPED, wrong=wrong)
-            if "late-unmarked" in self._mutations:
-                return state
-            return state._replace(cancels=put(state.cancels, held.found, _LATE))
+            return self._commit_request(state, held.found)
         if state.cancels[held.offset]:
             return state  # a key conflict: whoever asked finds the answer when it reads again
         if held.step == _LOOKED:
@@ -264,6 +256,18 @@ class Apart:
         row = {_PENDING: _CANCELLED, _SENT: _TOO_LATE}.get(state.request, self._repeated(state))
         stopped = _STOPPED if row == _CANCELLED else state.request
         return state._replace(request=stopped, cancels=put(state.cancels, held.offset, row))
+
+    def _commit_request(self, state: State, found: int) -> State:
+        """`found` is the cancel that holds against the request, or -1."""
+        if state.request:
+            return state if found < 0 else state._replace(wrong="decided a second time")
+        if found < 0:
+            return state._replace(request=_PENDING)
+        wrong = "" if self._scope.after[found] else "stopped by a cancel of before"
+        state = state._replace(request=_STOPPED, wrong=wrong)
+        if "late-unmarked" in self._mutations:
+            return state
+        return state._replace(cancels=put(state.cancels, found, _LATE))
 
     @staticmethod
     def _repeated(state: State) -> int:

@@ -145,7 +145,8 @@ class Ingest:
         """Name a slice in a claim row, as a dispatch worker does; returns (shard, batch)."""
         (claim,) = self.sql(
             "INSERT INTO claims (shard, batch_no, seqs)"
-            " SELECT shard, (SELECT 1 + coalesce(max(batch_no), 0) FROM claims), ARRAY[seq] FROM pending"
+            " SELECT shard, (SELECT 1 + coalesce(max(batch_no), 0) FROM claims), ARRAY[seq]"
+            " FROM pending"
             " WHERE request_id = %(id)s::uuid AND slice_no = %(slice_no)s"
             " RETURNING shard, batch_no",
             id=str(request_id),
