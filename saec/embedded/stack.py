@@ -61,7 +61,6 @@ class EmbeddedStack:
         if self._keeper is not None:
             raise EmbeddedStackError("This stack was already started")
         ensure_jars(BROKER, self._progress)
-        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._write_properties()
         self._keeper = self._start_keeper()
         try:
@@ -123,10 +122,20 @@ class EmbeddedStack:
         self.stop()
 
     def _write_properties(self) -> None:
-        directory = self._data_dir / "kafka"
-        directory.mkdir(mode=0o700, exist_ok=True)  # messages and addresses stand in it
+        directory = self._make_folders()
         lines = (f"{name}={value}\n" for name, value in self._kafka_properties.items())
         (directory / EXTRA_PROPERTIES).write_text("".join(lines))
+
+    def _make_folders(self) -> Path:
+        """Nobody else enters Kafka's: messages and addresses stand in it. Returns that.
+
+        A `data_dir` that was there before keeps its mode: it may hold other things.
+        """
+        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory = self._data_dir / "kafka"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+        return directory
 
     def _start_keeper(self) -> subprocess.Popen[str]:
         """In a session of its own: a terminal's Ctrl-C is ours to handle."""

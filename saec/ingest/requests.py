@@ -4,6 +4,7 @@ Invariant: when `take` returns, everything it answers is committed in PostgreSQL
 positions behind the batch; taking the same batch again gives the same rows and answers.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -340,7 +341,10 @@ def content_hash(event: ScheduleRequested, message: bytes) -> bytes:
 
 
 def hash_of(head: tuple[object, ...], message: bytes) -> bytes:
-    """The hash of a content: its parts but the message, and that with its attributes in order."""
-    digest = blake2b(repr(head).encode(), digest_size=16)
+    """The hash of a content: its parts but the message, and that with its attributes in order.
+
+    JSON in ASCII: unlike `repr` the same under every Python, whatever Unicode it knows.
+    """
+    digest = blake2b(json.dumps(head, separators=(",", ":")).encode(), digest_size=16)
     digest.update(message)
     return digest.digest()

@@ -1,5 +1,6 @@
 """Brokers, database and clocks that are not as they should be."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -146,6 +147,16 @@ def test_bounds_that_are_not_in_force(look: Look, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(engine, "opening", nothing_set)
     (finding,) = look("postgresql_settings")
     assert (finding.level, "statement_timeout: not in" in finding.found) == ("error", True)
+
+
+def test_traffic_that_others_could_read_is_a_warning(look: Look, installation: Settings) -> None:
+    """Of what is named, the first answers; the other is elsewhere."""
+    servers = f"{installation.bootstrap_servers},kafka.invalid:1"
+    (finding,) = look("kafka_encryption", bootstrap_servers=servers)
+    assert (finding.level, "in the clear" in finding.found) == ("warning", True)
+    url = re.sub(r"(@[^/?]+|host=[^&]+)", r"\1,db.invalid", installation.database_url, count=1)
+    (finding,) = look("postgresql_encryption", database_url=url)
+    assert (finding.level, "sslmode=" in finding.found) == ("warning", True)
 
 
 def test_standbys_that_no_commit_waits_for_are_a_warning() -> None:

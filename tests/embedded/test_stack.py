@@ -97,6 +97,23 @@ def test_data_is_kept_between_starts(data_dir: Path) -> None:
         assert "kept" in topics(second)
 
 
+def test_nobody_else_reads_the_data(data_dir: Path) -> None:
+    """Also where a folder was there before, open to everybody."""
+    kafka = data_dir / "kafka"
+    kafka.mkdir(parents=True, exist_ok=True)
+    kafka.chmod(0o755)
+    with EmbeddedStack(data_dir):
+        modes = [(data_dir / name).stat().st_mode & 0o777 for name in ("kafka", "postgres/cluster")]
+        assert modes == [0o700, 0o700]
+
+
+def test_the_folder_that_it_makes_is_its_users_alone(tmp_path: Path) -> None:
+    stack = EmbeddedStack(tmp_path / "data")
+    stack._make_folders()
+    made = [stack._data_dir, stack._data_dir / "kafka"]
+    assert [folder.stat().st_mode & 0o777 for folder in made] == [0o700, 0o700]
+
+
 def test_stopping_leaves_nothing_running(data_dir: Path) -> None:
     stack = EmbeddedStack(data_dir)
     stack.start()

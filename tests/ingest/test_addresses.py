@@ -70,6 +70,7 @@ def test_an_address_is_never_changed_into_another_mailbox(text: str) -> None:
         ("4002-8922", "service"),
         ("+55 4002-8922", "service"),
         ("3003 4000", "service"),
+        ("+449098790000", "service"),
         ("(213) 265-4321", "no country code"),
         ("(11) 3265-4321", "no country code"),
     ],

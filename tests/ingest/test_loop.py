@@ -12,6 +12,7 @@ from saec.errors import StoreUnavailableError
 from saec.ingest.loop import IngestLoop
 from saec.kafka.intake import Batch
 from saec.kafka.records import Incoming, Outgoing
+from saec.outage import STUCK_FAILURES
 
 TIMEOUT_S = 60.0
 
@@ -145,3 +146,23 @@ def test_a_batch_lost_while_the_next_is_read_is_neither_stored_nor_answered() ->
     topic.lost = {0}
     assert [loop.run_once() for _ in range(2)] == [0, 1]
     assert [step for step in topic.done if not step.startswith("read")] == ["store 1", "answer 1"]
+
+
+def test_the_same_batch_that_fails_again_and_again_is_trouble() -> None:
+    topic = Topic(1)
+    loop, taker = looping(topic, Restless(topic, 1))
+    troubles: list[str | None] = []
+
+    def failing(_number: int) -> None:
+        troubles.append(loop.trouble)
+        if len(troubles) <= STUCK_FAILURES:
+            raise ArithmeticError
+        loop.stop()
+
+    taker.when_stored = failing
+    with structlog.testing.capture_logs():
+        loop.run()
+    *before, told = troubles
+    assert before == [None] * STUCK_FAILURES
+    assert told is not None
+    assert told.startswith(f"the same batch fails, {STUCK_FAILURES} times in a row")

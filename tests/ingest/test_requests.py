@@ -9,9 +9,10 @@ import pytest
 
 from saec.contracts import headers
 from saec.contracts.dispatch import encode_message
-from saec.contracts.events import Message
+from saec.contracts.events import Channel, Message, ScheduleRequested
 from saec.contracts.status import RequestStatus, Status
 from saec.errors import Reason
+from saec.ingest.requests import content_hash
 from saec.kafka.records import Incoming, Outgoing
 from saec.store.shards import shard_of
 from tests.ingest.kit import APPENDED_MS, HOUR_MS, ID, OTHER_ID, Ingest, behind, cancel, schedule
@@ -262,3 +263,19 @@ def test_two_processes_that_take_the_same_ids_store_each_once(ingest: Ingest) ->
     assert {status.status for status in ingest.answer(*again)} == {Status.DUPLICATE}
     assert ingest.sql("SELECT count(*) FROM pending") == [(2,)]
     assert behind(again) == {1: 2}
+
+
+def test_the_hash_of_a_content_is_the_same_for_ever() -> None:
+    """It is stored: another one would refuse what was sent again. U+0378 is no letter yet."""
+    message = Message(body=b"x", content_type="text/plain", attributes={"b": "1", "a": "\u0378"})
+    event = ScheduleRequested(
+        id=ID,
+        requester="billing",
+        campaign_id=None,
+        channels=(Channel.EMAIL, Channel.PUSH),
+        customers=("joão", "\u0378", "\U0001f389", "'\"\\"),
+        due_at_ms=APPENDED_MS,
+        expires_at_ms=APPENDED_MS + 1,
+        message=message,
+    )
+    assert content_hash(event, encode_message(message)).hex() == "e5f3abc1263df7dd376bc2e51f92de3c"

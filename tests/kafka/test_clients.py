@@ -67,6 +67,21 @@ def test_what_exactly_once_rests_on_cannot_be_overridden() -> None:
     assert made[1]["isolation.level"] == "read_committed"
 
 
+@pytest.mark.parametrize("max_request_bytes", [50_000, 1_000_000])
+def test_what_was_accepted_under_a_larger_limit_is_sent(
+    max_request_bytes: int, installation: Settings
+) -> None:
+    """The limit was lowered since."""
+    topic = installation.topics.dispatch["EMAIL"]
+    producer = clients.producer(
+        installation.model_copy(update={"max_request_bytes": max_request_bytes})
+    )
+    errors: list[object] = []
+    producer.produce(topic, bytes(300_000), on_delivery=lambda error, _: errors.append(error))
+    producer.flush(60)
+    assert errors == [None]
+
+
 def test_headers_that_cannot_be_shown_are_told_from_none() -> None:
     def unreadable() -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")

@@ -17,6 +17,7 @@ from saec.errors import ConfigurationError, Reason
 from saec.kafka.follow import Beginning, read_whole
 from saec.kafka.forward import Forwarder, binding
 from saec.kafka.transaction import InDoubtError, TransactionalProducer
+from saec.outage import STUCK_FAILURES
 from saec.settings import Settings, load_settings
 from tests.contracts.values import schedule_json
 
@@ -115,6 +116,34 @@ def test_each_record_is_forwarded_once_whatever_becomes_of_a_transaction(
     assert sorted(found) == sorted(
         (requester, key, value) for (requester, key), values in sent.items() for value in values
     )
+
+
+class Hasty(SystemClock):
+    """Pauses end at once."""
+
+    def wait(self, stop: threading.Event, _timeout_s: float) -> bool:
+        return stop.is_set()
+
+
+def test_the_same_records_that_fail_again_and_again_are_trouble(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forwarder = Forwarder(settings, Hasty())
+    troubles: list[str | None] = []
+
+    def failing(_: Forwarder) -> int:
+        troubles.append(forwarder.trouble)
+        if len(troubles) <= STUCK_FAILURES:
+            raise ArithmeticError
+        forwarder.stop()
+        return 0
+
+    monkeypatch.setattr(Forwarder, "run_once", failing)
+    forwarder.run()
+    *before, told = troubles
+    assert before == [None] * STUCK_FAILURES
+    assert told is not None
+    assert told.startswith(f"the same records fail, {STUCK_FAILURES} times in a row")
 
 
 def _publish(settings: Settings, count: int) -> dict[tuple[bytes, bytes], list[bytes]]:
