@@ -67,6 +67,24 @@ def test_a_recreated_topic_of_requests_is_read_from_its_beginning(scene: Scene) 
     assert recover(settings, print, dry_run=True).nothing
 
 
+def test_answers_to_a_topic_that_was_recreated_are_no_answers_to_the_new_one(scene: Scene) -> None:
+    """Within the hour, where offsets are used again."""
+    settings = scene.settings
+    scene.ask_apart(3_600_000)
+    scene.cancel(scene.ask(3_600_000, partition=0))
+    scene.take_requests()
+    recreate(settings, [settings.topics.requests])
+    reanchor(settings, yes=True, claimed_sent=None)
+    scene.back_up()
+    # Where two cancels and two requests stood.
+    later = [scene.ask(3_600_000, partition=partition) for partition in (0, 0, 0, 1, 1)]
+    scene.take_requests()
+    scene.restore()
+    assert scene.recover().requests == len(later)
+    stored = scene.installed.sql("SELECT request_id FROM pending")
+    assert {request for (request,) in stored} == set(later)
+
+
 @pytest.mark.parametrize("sent", [True, False])
 def test_of_a_recreated_ledger_the_operator_says_what_was_sent(
     make_scene: MakeScene, *, sent: bool
