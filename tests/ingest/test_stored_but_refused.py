@@ -12,6 +12,8 @@ from saec.kafka.records import Incoming, Outgoing
 from saec.settings import Settings
 from saec.store.engine import Engine, open_engine
 
+DUE_MS = wall_ms() + 86_400_000  # once: the same content twice is a duplicate
+
 
 def intake(settings: Settings, engine: Engine) -> RequestIntake:
     return RequestIntake(settings, engine, settings.shards)
@@ -31,7 +33,7 @@ def schedule(settings: Settings, offset: int, id_: str) -> Incoming:
         "ScheduleRequested",
         id=id_,
         channels=["PUSH"],
-        due_at=wall_ms() + 3_600_000,
+        due_at=DUE_MS,
         message=message,
     )
 
