@@ -106,7 +106,7 @@ def reached(
     make_installation: Callable[..., Settings],
 ) -> Iterator[tuple[Settings, dict[str, str]]]:
     """An installation, and the variables by which another user reaches it: by TCP alone."""
-    installation = make_installation(http_port=free_port(HOST, 0))
+    installation = make_installation(http_port=free_port(HOST, 0), requesters="billing")
     url = make_url(installation.database_url)
     query = {name: str(value) for name, value in url.query.items()}
     path = f"{query['host']}/.s.PGSQL.{url.port or 5432}"
@@ -126,6 +126,7 @@ def reached(
                 "SAEC_TOPIC_PREFIX": installation.topic_prefix,
                 "SAEC_SHARDS": str(installation.shards),
                 "SAEC_HTTP_PORT": str(installation.http_port),
+                "SAEC_REQUESTERS": installation.requesters,
             },
         )
 
