@@ -120,7 +120,7 @@ def refused(story: Story, folder: Path) -> None:
     assert "went back in time" in consumer.ends_by_itself()
     worker = Process("producers.dispatch", settings, folder / "worker.log")
     assert "went back in time" in worker.wait_for("shard halted")["why"]
-    with pytest.raises(RecoverError, match="processes are running: .*1 of dispatch"):
+    with pytest.raises(RecoverError, match=r"processes are running: .*1 of dispatch"):
         recover(settings, print, dry_run=False)
     wait_until(lambda: story.halted() == settings.shards)
     worker.stop()
